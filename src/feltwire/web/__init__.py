@@ -1,0 +1,1 @@
+"""The service face: one ASGI application."""
