@@ -1,0 +1,49 @@
+# Every target sets up what it needs by itself; all it asks for is a Python from 3.11 on (PYTHON=… names another).
+BIN := .venv/bin
+ARGS ?=
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .venv/bin/uv)
+PINS := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command 'make pins'
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run check test prove bench pins clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.base ## Watch the mood of a simulated stream, live; ARGS="--seconds 20" passes options on
+	@$(BIN)/feltwire demo $(ARGS)
+
+run: .venv/.base ## Run what feltwire.toml says; ARGS="--source bluesky:" passes options on
+	@$(BIN)/feltwire run $(ARGS)
+
+check: .venv/.dev ## Lint, types and the fast tests: under a minute
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not slow and not prove"
+
+test: .venv/.dev ## All tests, with a small part of each proof: under 15 minutes
+	@command -v promtool >/dev/null || scripts/debian-packages prometheus
+	$(BIN)/python -m pytest -q
+
+prove: .venv/.dev ## The proofs at full size; writes docs/proofs/DATE.md, to be committed
+	FELTWIRE_PROVE=1 $(BIN)/python -m pytest -q -m prove --timeout 0
+
+bench: .venv/.dev ## The benchmarks; results under benchmarks/results/
+	$(BIN)/python -m benchmarks $(ARGS)
+
+pins: ## Compile requirements/*.txt anew; ARGS=--upgrade takes newer versions
+	$(PINS) $(ARGS) requirements/uv.in -o requirements/uv.txt
+	$(PINS) $(ARGS) pyproject.toml requirements/base.in -o requirements/base.txt
+	$(PINS) $(ARGS) pyproject.toml requirements/base.in --all-extras --group dev -c requirements/base.txt -o requirements/dev.txt
+
+clean: ## Remove the environment, caches and builds
+	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.base: pyproject.toml requirements/uv.txt requirements/base.txt scripts/setup
+	@scripts/setup base && touch $@
+
+.venv/.dev: pyproject.toml requirements/uv.txt requirements/dev.txt scripts/setup
+	@scripts/setup dev && touch $@
