@@ -133,3 +133,16 @@ class Follower(Protocol):
         The same call twice changes nothing. Raises DestinationError when it should be tried again.
         """
         ...
+
+
+class Feed(Protocol):
+    """What followers follow: the lake, by log position."""
+
+    def changes(self, after: Position, max_posts: int) -> tuple[pa.RecordBatch, pa.RecordBatch, Position]:
+        """(posts, withdrawn, position): what was committed behind `after`, ordered by partition and offset.
+
+        At most `max_posts` posts (`schema.POSTS`), and the withdrawals (`schema.WITHDRAWN`) up to the same
+        position, so that none overtakes its post. A post that is already withdrawn does not appear. At the end
+        of the lake the position is the lake's own and both batches are empty.
+        """
+        ...
