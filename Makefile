@@ -27,8 +27,10 @@ test: .venv/.dev ## All tests, with a small part of each proof: under 15 minutes
 	@command -v promtool >/dev/null || scripts/debian-packages prometheus
 	$(BIN)/python -m pytest -q
 
-prove: .venv/.dev ## The proofs at full size; writes docs/proofs/DATE.md, to be committed
-	FELTWIRE_PROVE=1 $(BIN)/python -m pytest -q -m prove --timeout 0
+prove: .venv/.dev ## The proofs at full size; writes and commits docs/proofs/DATE.md
+	FELTWIRE_PROVE=1 $(BIN)/python -m pytest -q -m prove -p tests.proof_report --timeout 0
+	git add docs/proofs
+	git diff --cached --quiet -- docs/proofs || git commit -q -m "Proofs of $$(date -u +%F)" -- docs/proofs
 
 bench: .venv/.dev ## The benchmarks; results under benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
