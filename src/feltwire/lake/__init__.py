@@ -1,0 +1,1 @@
+"""The lake: Delta tables whose own transaction log is the checkpoint."""

@@ -1,0 +1,146 @@
+"""The Delta tables of a lake: made, opened, checked and migrated. Who else opens a DeltaTable does it here."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import pyarrow as pa
+from deltalake import DeltaTable, Field
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from feltwire import schema
+from feltwire.errors import ConfigError, LakeError, PositionError, SchemaError
+from feltwire.lake.storage import PARTITIONED, STATS, Location
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose lake it is: one pipeline over one log. Offsets of another log would mean other records."""
+
+    pipeline: str
+    log: str  # the log's identity
+
+    def position_id(self, partition: int) -> str:
+        """The application transaction that holds how far a table is in a log partition."""
+        return f"feltwire/{self.pipeline}/{self.log}/{partition}"
+
+    def withdrawn_id(self, partition: int) -> str:
+        """The application transaction that holds how far a table is rid of withdrawn posts."""
+        return f"feltwire/{self.pipeline}/{self.log}/withdrawn/{partition}"
+
+
+FILES_ID: Final = "feltwire/files"
+"""The application transaction that counts the commits that removed files."""
+
+_CONFIGURATION: Final = {
+    "delta.logRetentionDuration": "interval 1 minutes",
+    "delta.deletedFileRetentionDuration": "interval 1 hours",
+    "delta.enableExpiredLogCleanup": "false",  # maintenance does it, never a commit
+    "delta.checkpointInterval": "1000000",  # likewise
+}
+
+
+def open_table(location: Location, table: str) -> DeltaTable:
+    """A fresh handle on a table. Raises ConfigError when there is none, LakeError when it cannot be reached."""
+    try:
+        return DeltaTable(location.uri(table), storage_options=dict(location.options) or None)
+    except TableNotFoundError as error:
+        raise ConfigError(f"there is no lake at {location.path!r}: it lacks the table {table!r}") from error
+    except (DeltaError, OSError) as error:
+        raise LakeError(f"the table {location.uri(table)} cannot be opened: {error}") from error
+
+
+def create_tables(location: Location, owner: Owner) -> None:
+    """Make what is missing of the lake's tables, and check that the rest is this owner's, of this version.
+
+    Raises PositionError when the lake belongs to another pipeline or log, SchemaError when it is newer.
+    """
+    for table, columns in schema.TABLES.items():
+        try:
+            DeltaTable.create(
+                location.uri(table),
+                columns,
+                mode="ignore",
+                partition_by=PARTITIONED.get(table),
+                name=f"feltwire.{table}",
+                description=_describe(owner),
+                configuration=_CONFIGURATION | {"delta.dataSkippingStatsColumns": ",".join(STATS[table])},
+                storage_options=dict(location.options) or None,
+            )
+        except (DeltaError, OSError) as error:
+            raise LakeError(f"the table {location.uri(table)} cannot be made: {error}") from error
+    found = read_owner(location)
+    if found != owner:
+        raise PositionError(
+            f"the lake {location.path!r} belongs to pipeline {found.pipeline!r} over log {found.log}, "
+            f"not to pipeline {owner.pipeline!r} over log {owner.log}: give this pipeline a lake of its own"
+        )
+    migrate(location)
+
+
+def read_owner(location: Location) -> Owner:
+    """Whose lake it is. Raises ConfigError when there is no lake, or one that Feltwire did not make."""
+    described = _description(open_table(location, "posts"), location)
+    return Owner(str(described["pipeline"]), str(described["log"]))
+
+
+def migrate(location: Location) -> list[str]:
+    """Bring a lake of an older schema version to this one by adding columns; return what was added.
+
+    Raises SchemaError when the lake is of a newer version, or when a column has another type.
+    """
+    added: list[str] = []
+    for table, columns in schema.TABLES.items():
+        handle = open_table(location, table)
+        version = int(str(_description(handle, location).get("schema", 0)))
+        if version > schema.VERSION:
+            raise SchemaError(
+                f"the lake {location.path!r} has schema version {version}, this Feltwire knows {schema.VERSION}: "
+                "use a newer Feltwire"
+            )
+        missing = _missing_columns(handle, table, columns)
+        if missing:
+            handle.alter.add_columns(missing)
+            added += [f"{table}.{field.name}" for field in missing]
+        if version < schema.VERSION:
+            described = {**_description(handle, location), "schema": schema.VERSION}
+            handle.alter.set_table_description(json.dumps(described))
+    return added
+
+
+def check_schema(handle: DeltaTable, table: str) -> None:
+    """Raise SchemaError unless the table has this version's columns and types."""
+    missing = _missing_columns(handle, table, schema.TABLES[table])
+    if missing:
+        names = ", ".join(field.name for field in missing)
+        raise SchemaError(f"the table {table!r} lacks the columns {names}: open the lake with this version first")
+
+
+def _missing_columns(handle: DeltaTable, table: str, columns: pa.Schema) -> list[Field]:
+    existing = {field.name: field for field in handle.schema().fields}
+    wanted = {field.name: field for field in _delta_fields(columns)}
+    for name, field in wanted.items():
+        if name in existing and existing[name].type != field.type:
+            raise SchemaError(f"the column {table}.{name} is {existing[name].type} in the lake, expected {field.type}")
+    return [field for name, field in wanted.items() if name not in existing]
+
+
+def _delta_fields(columns: pa.Schema) -> list[Field]:
+    from deltalake import Schema
+
+    return list(Schema.from_arrow(columns).fields)
+
+
+def _describe(owner: Owner) -> str:
+    return json.dumps({"schema": schema.VERSION, **asdict(owner)})
+
+
+def _description(handle: DeltaTable, location: Location) -> Mapping[str, object]:
+    try:
+        described = json.loads(handle.metadata().description or "")
+    except ValueError as error:
+        raise ConfigError(f"the tables at {location.path!r} were not made by Feltwire") from error
+    if not isinstance(described, dict) or not {"pipeline", "log"} <= described.keys():
+        raise ConfigError(f"the tables at {location.path!r} were not made by Feltwire")
+    return described

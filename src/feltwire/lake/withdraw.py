@@ -1,0 +1,89 @@
+"""Removing withdrawn posts for good: out of the sums first, then out of `posts`.
+
+The order is negatives to `windows`, then to `terms`, then the rows of `posts`, each fenced by an application
+transaction of its own, only for withdrawals that every table has passed. A crash or a rival between two steps
+leaves a table ahead; the next call finishes exactly that span before it starts another.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+from feltwire import schema, windows
+from feltwire.lake import rewrite
+from feltwire.lake.append import position, write_transaction
+from feltwire.lake.reader import HIDING, Snapshot, batches, read_positions
+from feltwire.lake.storage import Location
+from feltwire.lake.tables import Owner, open_table
+
+_SUMMED: Final[dict[str, Callable[[pa.RecordBatch], pa.RecordBatch]]] = {
+    "windows": windows.window_sums,
+    "terms": windows.term_sums,
+}
+
+
+def remove_withdrawn(location: Location, owner: Owner) -> int:
+    """Remove the posts that are withdrawn; return how many rows went. Several maintainers may call it at once."""
+    handles = {table: open_table(location, table) for table in schema.STREAMED}
+    reached = [read_positions(handle, owner) for handle in handles.values()]
+    partitions = set.intersection(*(set(found) for found in reached))
+    lowest = {partition: min(found[partition] for found in reached) for partition in partitions}
+    removed = 0
+    for partition, end in sorted(lowest.items()):
+        removed += _remove_partition(location, owner, partition, end)
+    return removed
+
+
+def _remove_partition(location: Location, owner: Owner, partition: int, end: int) -> int:
+    app_id = owner.withdrawn_id(partition)
+    snapshot = Snapshot(location, owner, ["posts"])
+    done = position(snapshot.handles["posts"], app_id)
+    handles = {table: open_table(location, table) for table in _SUMMED}
+    ahead = {position(handle, app_id) for handle in handles.values()} - {done}
+    if ahead:  # a maintainer was stopped half-way: finish the span that it began
+        end = max(ahead)
+    if end <= done or not _any_withdrawal(snapshot, partition, done, end):
+        return 0
+    victims = _victims(snapshot, partition, done, end)
+    moves = {app_id: end}
+    for table, sum_up in _SUMMED.items():
+        if position(handles[table], app_id) == end:
+            continue
+        files = []
+        if victims.num_rows:
+            sums = windows.negate(sum_up(victims), rewrite.SUMMED[table])
+            files = [location.write(table, [sums], sums.schema).action()]
+        try:
+            write_transaction(handles[table], table, files, moves)
+        except (DeltaError, OSError):
+            return 0  # a rival is at it
+    return victims.num_rows if _drop(location, snapshot, partition, victims, moves) else 0
+
+
+def _drop(
+    location: Location, snapshot: Snapshot, partition: int, victims: pa.RecordBatch, moves: Mapping[str, int]
+) -> bool:
+    offsets = {partition: victims["log_offset"].to_pylist()}
+    return rewrite.drop_rows(location, snapshot.handles["posts"], offsets, moves)
+
+
+def _any_withdrawal(snapshot: Snapshot, partition: int, start: int, end: int) -> bool:
+    span = f"log_partition = {partition} and log_offset >= {start} and log_offset < {end}"
+    return bool(snapshot.table(f"select 1 from withdrawn_all where {span} limit 1").num_rows)
+
+
+def _victims(snapshot: Snapshot, partition: int, start: int, end: int) -> pa.RecordBatch:
+    """The rows of `posts` that the withdrawals of a span of the log hide, still with their scores."""
+    span = f"log_partition = {partition} and log_offset >= {start} and log_offset < {end}"
+    hiding = HIDING.replace("withdrawn_pending", f"(select * from withdrawn_all where {span})")
+    found = snapshot.query(
+        f"select p.* from posts_all p where p.log_partition = {partition} and p.log_offset < {end} and {hiding}"
+    )
+    rows = list(batches(found, schema.POSTS))
+    return (
+        pa.Table.from_batches(rows, schema=schema.POSTS).combine_chunks().to_batches()[0]
+        if rows
+        else schema.empty(schema.POSTS)
+    )
