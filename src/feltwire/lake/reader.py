@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import QueryBuilder
 from deltalake.exceptions import DeltaError
 
 from feltwire import schema
@@ -15,7 +15,7 @@ from feltwire.errors import ConfigError, LakeError
 from feltwire.interfaces import Position
 from feltwire.lake.append import position
 from feltwire.lake.storage import Location
-from feltwire.lake.tables import Owner, open_table
+from feltwire.lake.tables import Owner, open_table, read_positions
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +41,6 @@ _HIDDEN: Final = """
                 and w.source = p.source and w.log_partition = p.log_partition and w.log_offset > p.log_offset)
 """
 HIDING: Final = f"not ({_HIDDEN})"
-
-_MAX_PARTITIONS: Final = 4096
-_GAP: Final = 64  # partitions without a position that are asked for behind the last one that has one
 
 
 class Snapshot:
@@ -98,18 +95,6 @@ class Snapshot:
 
     def _define(self, name: str, select: str) -> None:
         self.table(f"create or replace view {name} as {select}")
-
-
-def read_positions(handle: DeltaTable, owner: Owner) -> Position:
-    """Every log partition's position in a table. Partitions are numbered from 0, perhaps with gaps."""
-    found: Position = {}
-    partition = 0
-    while partition <= min(max(found, default=-1) + _GAP, _MAX_PARTITIONS):
-        offset = handle.transaction_version(owner.position_id(partition))
-        if offset is not None:
-            found[partition] = offset
-        partition += 1
-    return found
 
 
 def check_reading(sql: str) -> str:

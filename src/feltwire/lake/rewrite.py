@@ -57,7 +57,8 @@ class File:
 
     def remove(self, *, data_change: bool) -> RemoveAction:
         """The Delta action that takes the file out of the table."""
-        values = dict(part.split("=", 1) for part in self.folder.split("/") if part)
+        pairs = (part.split("=", 1) for part in self.folder.split("/") if part)
+        values: dict[str, str | None] = {key: value for key, value in pairs}  # noqa: C416
         return RemoveAction(self.name, data_change, int(time.time() * 1000), self.size, values)
 
 
@@ -175,7 +176,8 @@ def _choose_summed(files: Sequence[File]) -> list[File]:
     small = sorted((file for file in files if file.rows < _MAX_SUMMED_ROWS // 2), key=lambda file: file.rows)
     for tier in range(8):
         ceiling = 1_000 * FAN_IN**tier
-        group, rows = [], 0
+        group: list[File] = []
+        rows = 0
         for file in small:
             if file.rows > ceiling or rows + file.rows > _MAX_SUMMED_ROWS or len(group) >= _MAX_JOINED_FILES:
                 break

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 import pyarrow as pa
-from deltalake import DeltaTable, Field
+from deltalake import DeltaTable, Field, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from feltwire import schema
@@ -20,6 +20,7 @@ class Owner:
 
     pipeline: str
     log: str  # the log's identity
+    partitions: int = field(default=1, compare=False)  # of the log, when the lake was last opened for writing
 
     def position_id(self, partition: int) -> str:
         """The application transaction that holds how far a table is in a log partition."""
@@ -77,12 +78,20 @@ def create_tables(location: Location, owner: Owner) -> None:
             f"not to pipeline {owner.pipeline!r} over log {owner.log}: give this pipeline a lake of its own"
         )
     migrate(location)
+    if found.partitions < owner.partitions:
+        _note_partitions(location, owner.partitions)
 
 
 def read_owner(location: Location) -> Owner:
     """Whose lake it is. Raises ConfigError when there is no lake, or one that Feltwire did not make."""
-    described = _description(open_table(location, "posts"), location)
-    return Owner(str(described["pipeline"]), str(described["log"]))
+    described = _description(open_table(location, "posts"))
+    return Owner(str(described["pipeline"]), str(described["log"]), _partitions(described))
+
+
+def read_positions(handle: DeltaTable, owner: Owner) -> dict[int, int]:
+    """{partition: offset of the next record} of a table, for every log partition that it has a position in."""
+    found = {p: handle.transaction_version(owner.position_id(p)) for p in range(_partitions(_description(handle)))}
+    return {partition: offset for partition, offset in found.items() if offset is not None}
 
 
 def migrate(location: Location) -> list[str]:
@@ -93,7 +102,7 @@ def migrate(location: Location) -> list[str]:
     added: list[str] = []
     for table, columns in schema.TABLES.items():
         handle = open_table(location, table)
-        version = int(str(_description(handle, location).get("schema", 0)))
+        version = int(str(_description(handle).get("schema", 0)))
         if version > schema.VERSION:
             raise SchemaError(
                 f"the lake {location.path!r} has schema version {version}, this Feltwire knows {schema.VERSION}: "
@@ -104,7 +113,7 @@ def migrate(location: Location) -> list[str]:
             handle.alter.add_columns(missing)
             added += [f"{table}.{field.name}" for field in missing]
         if version < schema.VERSION:
-            described = {**_description(handle, location), "schema": schema.VERSION}
+            described = {**_description(handle), "schema": schema.VERSION}
             handle.alter.set_table_description(json.dumps(described))
     return added
 
@@ -127,20 +136,30 @@ def _missing_columns(handle: DeltaTable, table: str, columns: pa.Schema) -> list
 
 
 def _delta_fields(columns: pa.Schema) -> list[Field]:
-    from deltalake import Schema
-
     return list(Schema.from_arrow(columns).fields)
+
+
+def _partitions(described: Mapping[str, object]) -> int:
+    return int(str(described.get("partitions", 1)))
+
+
+def _note_partitions(location: Location, partitions: int) -> None:
+    """The log has more partitions than when the lake was made: let every reader of positions know."""
+    for table in schema.TABLES:
+        handle = open_table(location, table)
+        described = {**_description(handle), "partitions": partitions}
+        handle.alter.set_table_description(json.dumps(described))
 
 
 def _describe(owner: Owner) -> str:
     return json.dumps({"schema": schema.VERSION, **asdict(owner)})
 
 
-def _description(handle: DeltaTable, location: Location) -> Mapping[str, object]:
+def _description(handle: DeltaTable) -> Mapping[str, object]:
     try:
         described = json.loads(handle.metadata().description or "")
     except ValueError as error:
-        raise ConfigError(f"the tables at {location.path!r} were not made by Feltwire") from error
+        raise ConfigError(f"the table {handle.table_uri} was not made by Feltwire") from error
     if not isinstance(described, dict) or not {"pipeline", "log"} <= described.keys():
-        raise ConfigError(f"the tables at {location.path!r} were not made by Feltwire")
+        raise ConfigError(f"the table {handle.table_uri} was not made by Feltwire")
     return described

@@ -14,9 +14,9 @@ from deltalake.exceptions import DeltaError
 from feltwire import schema, windows
 from feltwire.lake import rewrite
 from feltwire.lake.append import position, write_transaction
-from feltwire.lake.reader import HIDING, Snapshot, batches, read_positions
+from feltwire.lake.reader import HIDING, Snapshot, one_batch
 from feltwire.lake.storage import Location
-from feltwire.lake.tables import Owner, open_table
+from feltwire.lake.tables import Owner, open_table, read_positions
 
 _SUMMED: Final[dict[str, Callable[[pa.RecordBatch], pa.RecordBatch]]] = {
     "windows": windows.window_sums,
@@ -81,9 +81,4 @@ def _victims(snapshot: Snapshot, partition: int, start: int, end: int) -> pa.Rec
     found = snapshot.query(
         f"select p.* from posts_all p where p.log_partition = {partition} and p.log_offset < {end} and {hiding}"
     )
-    rows = list(batches(found, schema.POSTS))
-    return (
-        pa.Table.from_batches(rows, schema=schema.POSTS).combine_chunks().to_batches()[0]
-        if rows
-        else schema.empty(schema.POSTS)
-    )
+    return one_batch([found.read_all()], schema.POSTS)
