@@ -1,6 +1,7 @@
 """Scores: from a model's probabilities to the columns of `schema.SCORES`, the same for a stream and a single text."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -36,20 +37,31 @@ _TIES: Final = [SENTIMENTS.index(label) for label in ("neutral", "negative", "po
 _log = logging.getLogger(__name__)
 
 
-@lru_cache(maxsize=16)
 def load(uri: str) -> Model:
     """The model of a URI (`lexicon:vader`, `bundled:NAME`, `bundle:PATH`, `none:`) or of a bundle's plain path.
 
-    One a process and URI: it is loaded once. Raises ConfigError for an unknown URI, ModelError for a bundle that
-    cannot be used.
+    Loaded once a process and URI: what one process loaded is not used in its forks. Raises ConfigError for an
+    unknown URI, ModelError for a model that cannot be used.
     """
+    return _load(uri, os.getpid())
+
+
+@lru_cache(maxsize=16)
+def _load(uri: str, process: int) -> Model:
     name, colon, _ = uri.partition(":")
     known = registry.names("models")
-    if colon and name in known:
-        return cast(Model, registry.create("models", uri))
-    if Path(uri.partition("?")[0]).is_dir():
-        return cast(Model, registry.create("models", f"bundle:{uri}"))
-    raise ConfigError(f"model {uri!r} is neither a folder nor one of {', '.join(f'{name}:' for name in known)}")
+    if not (colon and name in known):
+        if not Path(uri.partition("?")[0]).expanduser().is_dir():
+            raise ConfigError(f"model {uri!r} is neither a folder nor one of {', '.join(f'{name}:' for name in known)}")
+        uri = f"bundle:{uri}"
+    model = cast(Model, registry.create("models", uri))
+    heads = model.heads
+    wrong = set(heads.get("sentiment", ())) - set(SENTIMENTS)
+    if wrong:
+        raise ModelError(f"model {uri}: sentiment has labels {sorted(wrong)}; allowed are {', '.join(SENTIMENTS)}")
+    if "complaint" in heads and "complaint" not in heads["complaint"]:
+        raise ModelError(f"model {uri}: the head 'complaint' has labels {heads['complaint']}: one must be 'complaint'")
+    return model
 
 
 def speaks(model: Model, langs: pa.Array) -> Mask:

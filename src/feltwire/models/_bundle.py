@@ -1,0 +1,141 @@
+"""A bundle: a directory that holds a model. `model.json` says what it is; `model.onnx` and `tokenizer.json` do it.
+
+Nothing in it is ever unpickled or executed: JSON, an ONNX graph and a tokenizer of the `tokenizers` library.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from feltwire.errors import ModelError
+from feltwire.text import profiles
+
+SCHEMA_VERSION: Final = 1
+MANIFEST: Final = "model.json"
+GRAPH: Final = "model.onnx"
+TOKENIZER: Final = "tokenizer.json"
+OUTSIDE: Final = "O"  # the tag of a token in no entity; the others are B-<entity> and I-<entity>
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Head(BaseModel):
+    """One thing that the model says, and where in the graph it says it.
+
+    `classes`: one label is right; the tensor float[rows, labels] holds logits for a softmax. `multi`: any number
+    is right; a sigmoid each. `spans`: the labels are BIO tags, the tensor is float[rows, tokens, tags].
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    kind: Literal["classes", "multi", "spans"] = "classes"
+    temperature: Annotated[float, Field(gt=0, le=1000)] = 1.0  # the logits are divided by it
+    output: str = ""  # the graph's tensor; empty: the head's own name
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) != len(labels):
+            raise ValueError("a label stands twice")
+        return labels
+
+    @model_validator(mode="after")
+    def _tags(self) -> "Head":
+        if self.kind == "spans":
+            wrong = [tag for tag in self.labels if tag != OUTSIDE and tag[:2] not in ("B-", "I-")]
+            if wrong or OUTSIDE not in self.labels:
+                raise ValueError(f"labels of spans are {OUTSIDE}, B-<entity>, I-<entity>; wrong: {wrong or 'no O'}")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels as the model's user sees them: of spans the entities, in the order of their first tag."""
+        if self.kind != "spans":
+            return self.labels
+        return tuple(dict.fromkeys(tag[2:] for tag in self.labels if tag != OUTSIDE))
+
+
+class TrainingSet(BaseModel):
+    """What the model learned from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    sha256: _Sha256
+    rows: Annotated[int, Field(ge=0)]
+
+
+class Manifest(BaseModel):
+    """`model.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int
+    name: _Name
+    version: _Name
+    description: str = ""
+    licence: str = ""
+    languages: frozenset[str] | None = None  # ISO 639-1 codes; null: any
+    profile: str  # of cleaning, see text.py
+    max_tokens: Annotated[int, Field(ge=4, le=8192)]
+    heads: Annotated[dict[str, Head], Field(min_length=1)]
+    training: tuple[TrainingSet, ...] = ()
+    metrics: dict[str, float] = {}
+    sha256: dict[Literal["model.onnx", "tokenizer.json"], _Sha256] = {}  # of the other files; checked on loading
+
+    @field_validator("profile")
+    @classmethod
+    def _known_profile(cls, profile: str) -> str:
+        if profile not in profiles():
+            raise ValueError(f"unknown cleaning profile; known are {', '.join(profiles())}")
+        return profile
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle whose files are all there and are what it says they are.
+
+    Raises ModelError, in one line, for a missing or changed file, another schema version, or a wrong entry.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"bundle {folder}: there is no such folder")
+    for name in (MANIFEST, GRAPH, TOKENIZER):
+        if not (folder / name).is_file():
+            raise ModelError(
+                f"bundle {folder}: the file {name} is missing; a bundle has {MANIFEST}, {GRAPH}, {TOKENIZER}"
+            )
+    manifest = _parse(folder)
+    for name, expected in manifest.sha256.items():
+        came = sha256(folder / name)
+        if came != expected:
+            raise ModelError(f"bundle {folder}: {name} has SHA-256 {came}, {MANIFEST} says {expected}: take it anew")
+    return manifest
+
+
+def _parse(folder: Path) -> Manifest:
+    try:
+        given: Any = json.loads((folder / MANIFEST).read_bytes())
+    except ValueError as error:
+        raise ModelError(f"bundle {folder}: {MANIFEST} is no JSON: {error}") from error
+    version = given.get("schema_version") if isinstance(given, dict) else None
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise ModelError(
+            f"bundle {folder}: schema_version {version!r}; this version of Feltwire reads {SCHEMA_VERSION}: "
+            "export the bundle again, or use the Feltwire that it was made for"
+        )
+    try:
+        return Manifest.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"bundle {folder}: {MANIFEST}, {key}: {first['msg']}") from error
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

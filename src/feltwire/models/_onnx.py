@@ -1,0 +1,186 @@
+"""The runtime of bundles: an ONNX graph on the CPU behind a tokenizer, all heads in one pass."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from tokenizers import Encoding, Tokenizer
+
+from feltwire.errors import ModelError
+from feltwire.interfaces import Predictions, Span
+from feltwire.models._bundle import GRAPH, OUTSIDE, TOKENIZER, Head, Manifest, read_manifest
+from feltwire.scoring import TRUNCATED
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+# A pass through the graph is at most this large, padding counted: it bounds memory, and the time of one pass.
+MAX_ROWS: Final = 64
+MAX_TOKENS: Final = 8_192
+_INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class OnnxModel:
+    """A loaded bundle.
+
+    The graph takes int64[rows, tokens] `input_ids`, `attention_mask` and, if it likes, `token_type_ids`, and gives
+    logits for every head. Texts are sorted by length, so that little is padding; padding is masked, so a row's
+    probabilities do not depend on its neighbours.
+    """
+
+    def __init__(self, folder: Path, *, threads: int) -> None:
+        """Raises ModelError when the bundle cannot be used: a missing file or tensor, labels that do not fit."""
+        manifest = read_manifest(folder)
+        self.name = f"{manifest.name}@{manifest.version}"
+        self.languages = manifest.languages
+        self.heads: Mapping[str, tuple[str, ...]] = {name: head.names for name, head in manifest.heads.items()}
+        self.profile = manifest.profile
+        self.manifest = manifest
+        self._where = f"bundle {folder}"
+        self._tokenizer, self._pad = _tokenizer(folder, manifest)
+        self._with_places = any(head.kind == "spans" for head in manifest.heads.values())
+        self._session = _session(folder, threads)
+        self._outputs = {name: head.output or name for name, head in manifest.heads.items()}
+        self._inputs = [given.name for given in self._session.get_inputs()]
+        self._check()
+
+    def predict(self, texts: Sequence[str]) -> Predictions:
+        """Probabilities for every head; `truncated` is 1 where a text has more tokens than the bundle allows."""
+        encode = self._tokenizer.encode_batch if self._with_places else self._tokenizer.encode_batch_fast
+        encodings: list[Encoding] = encode(list(texts))
+        answer: Predictions = {
+            name: [[] for _ in texts] if head.kind == "spans" else np.zeros((len(texts), len(head.labels)), np.float32)
+            for name, head in self.manifest.heads.items()
+        }
+        answer[TRUNCATED] = np.array([[bool(one.overflowing)] for one in encodings], np.float32).reshape(-1, 1)
+        for rows in _batches([len(one.ids) for one in encodings]):
+            logits = self._run([encodings[row] for row in rows])
+            for (name, head), given in zip(self.manifest.heads.items(), logits, strict=True):
+                column = answer[name]
+                p = _probabilities(given, head)
+                if isinstance(column, list):
+                    for row, one in zip(rows, p, strict=True):
+                        column[row] = _spans(encodings[row], one, head.labels)
+                else:
+                    column[rows] = p
+        return answer
+
+    def _run(self, encodings: list[Encoding]) -> list[Floats]:
+        """The heads' logits for one padded batch."""
+        # A text without a single token gets one of padding: a mean over nothing would be no number.
+        length = max(1, *(len(one.ids) for one in encodings))
+        feed = {name: np.zeros((len(encodings), length), np.int64) for name in self._inputs}
+        ids, mask = feed["input_ids"], feed.get("attention_mask")
+        ids[:] = self._pad
+        for row, one in enumerate(encodings):
+            ids[row, : len(one.ids)] = one.ids
+            if mask is not None:
+                mask[row, : max(1, len(one.ids))] = 1
+        logits: list[Floats] = self._session.run(list(self._outputs.values()), feed)
+        return logits
+
+    def _check(self) -> None:
+        """One text through the graph: every tensor is there, and as wide as its head has labels."""
+        unknown = [name for name in self._inputs if name not in _INPUTS]
+        if unknown or "input_ids" not in self._inputs:
+            raise ModelError(f"{self._where}: {GRAPH} takes {self._inputs}; allowed are {', '.join(_INPUTS)}")
+        there = [given.name for given in self._session.get_outputs()]
+        for name, output in self._outputs.items():
+            if output not in there:
+                raise ModelError(f"{self._where}: head {name!r}: {GRAPH} has no output {output!r}, only {there}")
+        encoding = self._tokenizer.encode("a")
+        try:
+            logits = self._run([encoding, encoding])
+        except Exception as error:
+            raise ModelError(f"{self._where}: {GRAPH} does not run: {_line(error)}") from error
+        tokens = max(1, len(encoding.ids))
+        for (name, head), given in zip(self.manifest.heads.items(), logits, strict=True):
+            expected = (2, tokens, len(head.labels)) if head.kind == "spans" else (2, len(head.labels))
+            if given.shape != expected:
+                raise ModelError(
+                    f"{self._where}: head {name!r} has {len(head.labels)} labels, its tensor the shape {given.shape} "
+                    f"where {expected} was expected: the labels do not belong to this graph"
+                )
+
+
+def _tokenizer(folder: Path, manifest: Manifest) -> tuple[Tokenizer, int]:
+    """The tokenizer, and the number of its padding token."""
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        pad = (tokenizer.padding or {}).get("pad_id") or tokenizer.token_to_id("[PAD]") or 0
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length=manifest.max_tokens)
+    except Exception as error:
+        raise ModelError(f"bundle {folder}: {TOKENIZER} cannot be read: {_line(error)}") from error
+    return tokenizer, int(pad)
+
+
+def _session(folder: Path, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Waiting threads sleep: the cores are shared with the rest of the pipeline.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"bundle {folder}: {GRAPH} cannot be loaded: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _batches(lengths: list[int]) -> Iterator[list[int]]:
+    """Row numbers in batches of rows of like length, none above MAX_ROWS or, padded, MAX_TOKENS."""
+    rows: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if rows and (len(rows) == MAX_ROWS or (len(rows) + 1) * lengths[row] > MAX_TOKENS):
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
+
+
+def _probabilities(logits: Floats, head: Head) -> Floats:
+    """Softmax (sigmoid for `multi`) of the logits over the head's temperature, along the last axis."""
+    scaled = logits.astype(np.float64) / head.temperature
+    if head.kind == "multi":
+        each: Floats = (0.5 * (1 + np.tanh(scaled / 2))).astype(np.float32)  # the sigmoid, without overflow
+        return each
+    odds = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    shares: Floats = (odds / odds.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return shares
+
+
+def _spans(encoding: Encoding, p: Floats, tags: tuple[str, ...]) -> list[Span]:
+    """Entities out of BIO tags. A word has the tag of its first token; an entity the mean probability of its words.
+
+    An I- that continues nothing begins an entity, as the usual scoring of such tags has it.
+    """
+    best = p.argmax(axis=-1)
+    found: list[tuple[int, int, str, list[float]]] = []
+    word, inside = None, False  # the current word, and whether it belongs to the entity found last
+    for i, (number, (start, end)) in enumerate(zip(encoding.word_ids, encoding.offsets, strict=True)):
+        if number is None:  # [CLS], [SEP]
+            continue
+        if number == word:
+            if inside:
+                first, _, label, shares = found[-1]
+                found[-1] = (first, end, label, shares)
+            continue
+        word, tag = number, tags[best[i]]
+        share = float(p[i, best[i]])
+        if tag == OUTSIDE:
+            inside = False
+        elif inside and tag[:2] == "I-" and found[-1][2] == tag[2:]:
+            first, _, label, shares = found[-1]
+            found[-1] = (first, end, label, [*shares, share])
+        else:
+            found.append((start, end, tag[2:], [share]))
+            inside = True
+    return [(start, end, label, sum(shares) / len(shares)) for start, end, label, shares in found]

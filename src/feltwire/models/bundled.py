@@ -1,0 +1,28 @@
+"""`bundled:NAME`: a bundle that ships with Feltwire."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from feltwire.errors import ConfigError
+from feltwire.models._onnx import OnnxModel
+
+FOLDER = Path(__file__).parents[1] / "bundles"
+
+
+class Options(BaseModel):
+    """How the graph runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threads: Annotated[int, Field(ge=1, le=256, description="threads of one pass through the graph")] = 1
+
+
+def create(rest: str, options: Options) -> OnnxModel:
+    """`bundled:NAME`; raises ConfigError when no such bundle ships."""
+    shipped = sorted(path.parent.name for path in FOLDER.glob("*/model.json"))
+    if rest not in shipped:
+        known = ", ".join(shipped) or "none in this version; bundle:PATH takes one of your own"
+        raise ConfigError(f"model 'bundled:{rest}' does not ship with Feltwire: known are {known}")
+    return OnnxModel(FOLDER / rest, threads=options.threads)
