@@ -50,6 +50,18 @@ WITHDRAWN: Final = _ledger("withdrawn")
 UNSCORED: Final = _ledger("unscored")
 LATE: Final = _ledger("late")
 REDATED: Final = _ledger("redated")
+LEDGER: Final[dict[str, Counter]] = {
+    "received": RECEIVED,
+    "kept": KEPT,
+    "duplicate": DUPLICATE,
+    "filtered": FILTERED,
+    "dead": DEAD,
+    "edited": EDITED,
+    "withdrawn": WITHDRAWN,
+    "unscored": UNSCORED,
+    "late": LATE,
+    "redated": REDATED,
+}
 
 # Sources and the log.
 SOURCE_GAPS: Final = Counter(

@@ -127,12 +127,12 @@ def check_schema(handle: DeltaTable, table: str) -> None:
 
 
 def _missing_columns(handle: DeltaTable, table: str, columns: pa.Schema) -> list[Field]:
-    existing = {field.name: field for field in handle.schema().fields}
-    wanted = {field.name: field for field in _delta_fields(columns)}
-    for name, field in wanted.items():
-        if name in existing and existing[name].type != field.type:
-            raise SchemaError(f"the column {table}.{name} is {existing[name].type} in the lake, expected {field.type}")
-    return [field for name, field in wanted.items() if name not in existing]
+    existing = {column.name: column for column in handle.schema().fields}
+    wanted = {column.name: column for column in _delta_fields(columns)}
+    for name, column in wanted.items():
+        if name in existing and existing[name].type != column.type:
+            raise SchemaError(f"the column {table}.{name} is {existing[name].type} in the lake, expected {column.type}")
+    return [column for name, column in wanted.items() if name not in existing]
 
 
 def _delta_fields(columns: pa.Schema) -> list[Field]:

@@ -1,0 +1,96 @@
+"""Where spans of the log are worked on: in this thread while it is calm, in processes under load."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from feltwire.engines._work import Done, Settled, work
+from feltwire.lake import Location
+from feltwire.pipeline import Pipeline
+
+
+@dataclass
+class Pool:
+    """Works on batches; `submit` returns at once when it has processes, and only when done when it has none.
+
+    `processes` None: as many as there are cores, up to four, from the moment that `busy` is said to be true.
+    """
+
+    pipeline: Pipeline
+    location: Location
+    processes: int | None = None
+    _executor: ProcessPoolExecutor | None = field(default=None, init=False)
+
+    @property
+    def width(self) -> int:
+        """How many batches are worth having under way at once."""
+        return 2 * self._wanted if self._executor else 1
+
+    @property
+    def _wanted(self) -> int:
+        return min(4, os.cpu_count() or 1) if self.processes is None else self.processes
+
+    def submit(self, batch: pa.RecordBatch, settled: Settled, *, busy: bool) -> "Future[Done]":
+        """Have a batch worked on. `busy` says that more waits than one thread would get through soon."""
+        if self._executor is None and self._wanted and (busy or self.processes is not None):
+            self._executor = _executor(self.pipeline, self.location, self._wanted)
+        if self._executor is not None:
+            return self._executor.submit(_work, batch, settled)
+        future: Future[Done] = Future()
+        try:
+            future.set_result(work(self.pipeline, self.location, batch, settled))
+        except Exception as error:  # noqa: BLE001 - handed to whoever asks for the result, as an executor does
+            future.set_exception(error)
+        return future
+
+    def restart(self) -> None:
+        """Give up the processes, such as after one has died; the next `submit` starts new ones."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
+
+
+def _executor(pipeline: Pipeline, location: Location, processes: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(pipeline, location, os.getpid()),
+    )
+
+
+_worker: Callable[[pa.RecordBatch, Settled], Done]
+
+
+def _begin(pipeline: Pipeline, location: Location, parent: int) -> None:
+    global _worker
+    pa.set_cpu_count(1)
+
+    def run(batch: pa.RecordBatch, settled: Settled) -> Done:
+        return work(pipeline, location, batch, settled)
+
+    _worker = run
+    threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
+
+
+def _work(batch: pa.RecordBatch, settled: Settled) -> Done:
+    return _worker(batch, settled)
+
+
+def _follow_parent(parent: int) -> None:
+    """End this process when the one that started it is gone: a killed engine leaves none behind."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(0)

@@ -1,0 +1,278 @@
+"""The processing loop of the local engine, from the log to the lake: read ahead, work, commit in order."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, NamedTuple, Protocol, cast
+
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+from feltwire import metrics, schema
+from feltwire.engines._commit import IDLE_MOVE_S, Committer
+from feltwire.engines._pool import Pool
+from feltwire.engines._work import Done, Settled
+from feltwire.errors import ClaimError, ConfigError, FeltwireError, LakeError, LogError, PositionError, RetryableError
+from feltwire.interfaces import Log, Position
+from feltwire.lake import Lake, Owner, create_lake
+from feltwire.lake.maintain import Maintainer, make_durable
+from feltwire.pipeline import build
+from feltwire.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+CALM_S: Final = 0.5  # between two batches while there is little to do
+CHUNK_ROWS: Final = 5_000  # are worked on at a time
+BUSY_ROWS: Final = 20_000  # waiting: then processes are started
+COMMIT_ROWS: Final = 40_000  # at most, in one commit
+MAINTENANCE: Final = -1  # the claim to maintain a pipeline's lake, in the place of a partition
+_KEEP_S: Final = 30.0  # between two trimmings of the log
+_FIRST_WAIT_S: Final = 0.2
+_LONGEST_WAIT_S: Final = 15.0
+
+# What may pass by itself: a full disk, an unreachable lake, a worker that the system has killed.
+_PASSING: Final = (RetryableError, OSError, DeltaError, pa.ArrowException, BrokenProcessPool)
+
+
+class ClaimableLog(Log, Protocol):
+    """A log on one machine, where a claim is a lock that the operating system releases."""
+
+    def claim(self, pipeline: str, partition: int) -> AbstractContextManager[None]:
+        """Hold a partition of a pipeline. Raises ClaimError when another worker holds it."""
+        ...
+
+    def lease_writer(self) -> AbstractContextManager[None]:
+        """Be the one ingest process of the log. Raises ClaimError when there is another."""
+        ...
+
+    def starts(self) -> Position:
+        """{partition: offset of the oldest record that is still there}."""
+        ...
+
+
+class UnderWay(NamedTuple):
+    """A batch that is being worked on."""
+
+    start: int
+    began: float
+    future: "Future[Done]"
+
+
+@dataclass
+class Processing:
+    """Works for one pipeline on some partitions of a log. `open` it, `step` it again and again, `close` it."""
+
+    plan: Plan
+    log: ClaimableLog
+    lake: Lake
+    committer: Committer
+    pool: Pool
+    maintainer: Maintainer
+    resources: ExitStack
+    settled: dict[int, Settled]
+    following: Position  # {partition: offset of the next record to read}
+    processed: int = 0
+    kept: int = 0
+    batches: int = 0
+    batch_s: float = 0.0
+    waiting: str = ""
+    _queues: dict[int, deque[UnderWay]] = field(default_factory=dict)
+    _read_at: float = 0.0
+    _rested_at: float = field(default_factory=time.monotonic)
+    _kept_at: float = field(default_factory=time.monotonic)
+    _maintains: bool = False
+
+    @classmethod
+    def open(cls, plan: Plan, log: ClaimableLog, resources: ExitStack) -> "Processing":
+        """Claim the partitions, open the lake and bring its tables level.
+
+        Raises ConfigError, ClaimError or PositionError; claims are released by `resources`.
+        """
+        ends, starts = log.ends(), log.starts()
+        partitions = sorted(ends) if plan.partitions is None else sorted(plan.partitions)
+        unknown = set(partitions) - set(ends)
+        if unknown:
+            raise ConfigError(f"the log has no partitions {sorted(unknown)}: it has {sorted(ends)}")
+        for partition in partitions:
+            resources.enter_context(log.claim(plan.pipeline, partition))
+        pipeline = build(plan)
+        owner = Owner(plan.pipeline, log.identity, len(ends))
+        lake = create_lake(cast(str, plan.lake), owner, storage_options=plan.storage_options)
+        committer = Committer(lake, log, partitions)
+        committer.level()
+        log.register(plan.pipeline, committer.lowest())
+        return cls(
+            plan=plan,
+            log=log,
+            lake=lake,
+            committer=committer,
+            pool=Pool(pipeline, lake.location, plan.processes),
+            maintainer=Maintainer(lake.location, lake.owner),
+            resources=resources,
+            settled={partition: committer.settled(partition) for partition in partitions},
+            following={p: _begin(committer.position("posts", p), starts.get(p, 0), p) for p in partitions},
+            _queues={partition: deque() for partition in partitions},
+        )
+
+    def step(self, stop: threading.Event) -> bool:
+        """Read ahead, and commit what is done; False when there was nothing to do."""
+        try:
+            read = self._read_ahead()
+        except LogError as error:
+            self._wait(stop, f"the log cannot be read: {error}", 1.0)
+            return True
+        done = self._take_done(stop)
+        if done:
+            self._commit(done, stop)
+        elif not read and time.monotonic() - self._rested_at >= IDLE_MOVE_S:
+            self._rested_at = time.monotonic()
+            self.committer.rest()
+        return bool(read or done)
+
+    def lag(self) -> int:
+        """Records in the log that are not in the lake."""
+        ends, starts = self.log.ends(), self.log.starts()
+        reached = {p: max(self.committer.position("posts", p), starts.get(p, 0)) for p in self._queues}
+        return sum(max(0, ends.get(partition, 0) - offset) for partition, offset in reached.items())
+
+    def maintain(self) -> None:
+        """One round of maintenance, and of the log's retention; called every second from a thread of its own."""
+        if self.plan.maintain and self._may_maintain():
+            self.maintainer.tick()
+        if time.monotonic() - self._kept_at >= _KEEP_S:
+            self._kept_at = time.monotonic()
+            self._release_log()
+
+    def close(self) -> None:
+        """Let go of the processes; what was not committed is worked on again at the next start."""
+        self.pool.close()
+        try:
+            self.committer.rest()
+            self._release_log()
+        except (FeltwireError, DeltaError, OSError) as error:
+            logger.info("the last positions were not moved: %s", error)
+
+    def _read_ahead(self) -> bool:
+        """Submit batches until enough are under way or the log has no more; while calm, every CALM_S."""
+        ends = self.log.ends()
+        backlog = sum(ends.get(p, 0) - offset for p, offset in self.following.items())
+        if not backlog or (backlog < CHUNK_ROWS and time.monotonic() - self._read_at < CALM_S):
+            return False
+        self._read_at = time.monotonic()
+        submitted = False
+        for partition, queue in self._queues.items():
+            while len(queue) < self.pool.width and self.following[partition] < ends.get(partition, 0):
+                batch = self.log.read(partition, self.following[partition], CHUNK_ROWS)
+                if not batch.num_rows:
+                    break
+                began, start = time.monotonic(), self.following[partition]
+                future = self.pool.submit(batch, self.settled[partition], busy=backlog > BUSY_ROWS)
+                queue.append(UnderWay(start, began, future))
+                self.following[partition] = batch["log_offset"][-1].as_py() + 1
+                submitted = True
+        return submitted
+
+    def _take_done(self, stop: threading.Event) -> list[Done]:
+        """The finished batches at the head of the queues, in order; waits a little for the first."""
+        taken: list[Done] = []
+        for partition, queue in self._queues.items():
+            rows = 0
+            while queue and rows < COMMIT_ROWS and (not taken or queue[0].future.done()):
+                try:
+                    done = queue[0].future.result(timeout=0.1)
+                except TimeoutError:
+                    break
+                except _PASSING as error:
+                    self._start_over(partition, queue)
+                    self._wait(stop, f"a batch could not be worked on: {error}", _FIRST_WAIT_S)
+                    break
+                self.batch_s = time.monotonic() - queue.popleft().began
+                taken.append(done)
+                rows += done.end - done.start
+        return taken
+
+    def _start_over(self, partition: int, queue: "deque[UnderWay]") -> None:
+        """Work on everything again from the head of a queue on."""
+        self.following[partition] = queue[0].start
+        for each in queue:
+            each.future.cancel()
+        queue.clear()
+        if all(not others for others in self._queues.values()):
+            self.pool.restart()
+
+    def _commit(self, done: Sequence[Done], stop: threading.Event) -> None:
+        """Commit, however long the lake is away; when told to stop meanwhile, leave it to the next start.
+
+        Raises ClaimError when another worker was faster: it has the rows.
+        """
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                self.committer.commit(done)
+                break
+            except _PASSING as error:
+                metrics.COMMIT_RETRIES.labels(table="lake").inc()
+                self._wait(stop, f"the lake takes nothing: {error}", wait_s)
+                if stop.is_set():
+                    return
+                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+        self.waiting = ""
+        self.processed += sum(each.end - each.start for each in done)
+        self.kept += sum(each.kept for each in done)
+        self.batches += 1
+        self._measure(done)
+
+    def _measure(self, done: Sequence[Done]) -> None:
+        metrics.BATCH_ROWS.observe(sum(each.end - each.start for each in done))
+        metrics.BATCH_SECONDS.observe(self.batch_s)
+        metrics.LAG.labels(pipeline=self.plan.pipeline).set(self.lag())
+        oldest = min((each.oldest.as_py() for each in done if each.oldest is not None), default=None)
+        if oldest is not None:
+            metrics.QUERYABLE_SECONDS.observe((datetime.now(UTC) - oldest).total_seconds())
+        for each in done:
+            for row in each.rows["ledger"].to_pylist():
+                for name in schema.LEDGER_COUNTS:
+                    metrics.LEDGER[name].labels(source=row["source"]).inc(row[name])
+
+    def _may_maintain(self) -> bool:
+        """Whether this worker is the one that maintains the lake; another takes over when that one has gone."""
+        if not self._maintains:
+            try:
+                self.resources.enter_context(self.log.claim(self.plan.pipeline, MAINTENANCE))
+            except ClaimError:
+                return False
+            self._maintains = True
+        return True
+
+    def _release_log(self) -> None:
+        """Tell the log what is safe in the lake, and have it trimmed."""
+        try:
+            lowest = self.committer.lowest()
+            make_durable(self.lake.location)
+            self.log.register(self.plan.pipeline, lowest)
+            self.log.trim()
+        except (LogError, LakeError, OSError) as error:
+            logger.warning("the log was not trimmed and is tried again: %s", error)
+
+    def _wait(self, stop: threading.Event, why: str, seconds: float) -> None:
+        if self.waiting != why:
+            logger.warning("%s", why)
+        self.waiting = why
+        stop.wait(seconds)
+
+
+def _begin(reached: int, oldest: int, partition: int) -> int:
+    """Where to start reading. A new pipeline begins with the oldest record that the log still has."""
+    if reached and reached < oldest:
+        raise PositionError(
+            f"the lake is at {reached} in log partition {partition}, but the log was trimmed up to {oldest}: "
+            "records are missing between them"
+        )
+    return reached or oldest
