@@ -52,7 +52,7 @@ class ClaimableLog(Log, Protocol):
         """Be the one ingest process of the log. Raises ClaimError when there is another."""
         ...
 
-    def starts(self) -> Position:
+    def begins(self) -> Position:
         """{partition: offset of the oldest record that is still there}."""
         ...
 
@@ -95,7 +95,7 @@ class Processing:
 
         Raises ConfigError, ClaimError or PositionError; claims are released by `resources`.
         """
-        ends, starts = log.ends(), log.starts()
+        ends, starts = log.ends(), log.begins()
         partitions = sorted(ends) if plan.partitions is None else sorted(plan.partitions)
         unknown = set(partitions) - set(ends)
         if unknown:
@@ -138,7 +138,7 @@ class Processing:
 
     def lag(self) -> int:
         """Records in the log that are not in the lake."""
-        ends, starts = self.log.ends(), self.log.starts()
+        ends, starts = self.log.ends(), self.log.begins()
         reached = {p: max(self.committer.position("posts", p), starts.get(p, 0)) for p in self._queues}
         return sum(max(0, ends.get(partition, 0) - offset) for partition, offset in reached.items())
 
