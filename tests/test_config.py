@@ -28,7 +28,7 @@ def test_nothing_set_gives_the_defaults(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     settings = config.load(None, {})
     assert settings.lake.path == "feltwire-data/lake"
-    assert settings.log_uri == "sqlite:feltwire-data/lake-log"
+    assert settings.log_uri == "sqlite:feltwire-data/lake-log.sqlite"
     assert settings.serve.port == 8050
     plan = config.to_plan(settings)
     assert (plan.pipeline, plan.model, plan.sources, plan.tracks) == ("main", "lexicon:vader", (), ())
@@ -58,7 +58,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     settings = config.load(path, {})
     plan = config.to_plan(settings)
     assert plan.lake == "s3://mood/lake"
-    assert plan.log == "sqlite:feltwire-data/lake-log"
+    assert plan.log == "sqlite:feltwire-data/lake-log.sqlite"
     assert plan.log_options == {"retention_hours": 12}
     assert [source.key for source in plan.sources] == ["bluesky:", "archive"]
     assert plan.sources[1].options == {"text": "body"}
@@ -85,7 +85,7 @@ def test_the_environment_wins_and_the_command_line_over_it(tmp_path: Path) -> No
     assert [source.uri for source in settings.sources] == ["push:"]
     assert [source.uri for source in config.load(path, environ).sources] == ["tcp://b:2", "bluesky:"]
     assert settings.tracks[0].query == "b"
-    assert settings.log_uri == "sqlite:there-log"
+    assert settings.log_uri == "sqlite:there-log.sqlite"
 
 
 def test_variables_are_filled_in(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class LogSettings(_Plugin):
     uri: str | None = Field(
         default=None,
         description="The log, as `name:place`. Unset: an SQLite log beside the lake, named after it.",
-        examples=["sqlite:feltwire-data/lake-log"],
+        examples=["sqlite:feltwire-data/lake-log.sqlite"],
     )
 
 
@@ -183,7 +183,7 @@ class Settings(_Section):
         if self.log.uri is not None:
             return self.log.uri
         path = self.lake.path.rstrip("/")
-        return f"sqlite:{DATA}/{path.rpartition('/')[2]}-log" if "://" in path else f"sqlite:{path}-log"
+        return f"sqlite:{DATA}/{path.rpartition('/')[2]}-log.sqlite" if "://" in path else f"sqlite:{path}-log.sqlite"
 
 
 def load(
