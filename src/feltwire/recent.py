@@ -78,7 +78,8 @@ class Recent:
         found = np.zeros(len(hashes), dtype=np.bool_)
         for bucket in self._buckets:
             bucket.mark(hashes, found)
-        return found & (hashes != NO_ID)
+        found &= hashes != NO_ID
+        return found
 
     def add(self, hashes: Hashes, at_s: float) -> None:
         """Remember the hashes, which came at `at_s` (seconds since 1970), and forget what is too old or too much.
@@ -159,7 +160,7 @@ class _Bucket:
     def _flagged(self, bits: npt.NDArray[np.uint8], keys: Hashes) -> npt.NDArray[np.bool_]:
         place = keys >> self._shift
         bit = (bits[place >> np.uint64(3)] >> (place & np.uint64(7)).astype(np.uint8)) & np.uint8(1)
-        return bit.view(np.bool_)
+        return np.asarray(bit, dtype=np.bool_)
 
 
 def _in_run(run: Hashes, hashes: Hashes) -> npt.NDArray[np.bool_]:
