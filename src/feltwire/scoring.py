@@ -148,7 +148,7 @@ def _shorten(cleaned: pa.Array, max_chars: int) -> tuple[list[str], Mask]:
     truncated: Mask = pc.greater(pc.utf8_length(cleaned), max_chars).to_numpy(zero_copy_only=False)
     for i in np.flatnonzero(truncated):
         head = texts[i][: max_chars + 1]
-        words = head.rsplit(maxsplit=1)
+        words = head.rsplit(maxsplit=1) if not head[-1].isspace() else [head.rstrip(), ""]
         between = len(words) == 2 and len(words[0]) >= max_chars // 2
         texts[i] = words[0] if between else head[:max_chars]
     return texts, truncated
@@ -282,13 +282,20 @@ def _columns(model: Model, answer: _Answer, probabilities: bool) -> pa.RecordBat
 def _sentiment(labels: Sequence[str], given: Steps) -> dict[str, pa.Array]:
     """The four probabilities, which sum to exactly 1, the label and the confidence. A tie goes to neutral first."""
     steps = np.zeros((len(given), len(SENTIMENTS)), np.int64)
-    steps[:, [SENTIMENTS.index(label) for label in labels]] = given
+    # A model's own sum may be off by a little: what is left over then would change which is the largest.
+    shares = given / np.maximum(given.sum(axis=1, keepdims=True), 1)
+    steps[:, [SENTIMENTS.index(label) for label in labels]] = np.rint(shares * PROBABILITY_STEPS)
     rows = np.arange(len(steps))
-    # What rounding left over, in the largest: at most a few steps of a millionth, up to 0.01 of a sloppy model.
-    steps[rows, steps.argmax(axis=1)] += PROBABILITY_STEPS - steps.sum(axis=1)
-    best = np.array(_TIES)[steps[:, _TIES].argmax(axis=1)]
+    steps[rows, _largest(steps)] += PROBABILITY_STEPS - steps.sum(axis=1)  # rounding leaves a step or two over
+    best = _largest(steps)
     columns = {f"p_{label}": _share(steps[:, i]) for i, label in enumerate(SENTIMENTS)}
     return columns | {"sentiment": _named(SENTIMENTS, best), "confidence": _share(steps[rows, best])}
+
+
+def _largest(steps: Steps) -> npt.NDArray[np.intp]:
+    """The column of the largest in each row, in the order of `_TIES` where several are."""
+    largest: npt.NDArray[np.intp] = np.array(_TIES)[steps[:, _TIES].argmax(axis=1)]
+    return largest
 
 
 def _complaint(labels: Sequence[str], steps: Steps) -> dict[str, pa.Array]:
