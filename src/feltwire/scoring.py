@@ -51,7 +51,8 @@ def _load(uri: str, process: int) -> Model:
     name, colon, _ = uri.partition(":")
     known = registry.names("models")
     if not (colon and name in known):
-        if not Path(uri.partition("?")[0]).expanduser().is_dir():
+        path = uri.partition("?")[0]
+        if not path or not Path(path).expanduser().is_dir():
             raise ConfigError(f"model {uri!r} is neither a folder nor one of {', '.join(f'{name}:' for name in known)}")
         uri = f"bundle:{uri}"
     model = cast(Model, registry.create("models", uri))

@@ -119,7 +119,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _parse(folder: Path) -> Manifest:
     try:
         given: Any = json.loads((folder / MANIFEST).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"bundle {folder}: {MANIFEST} is no JSON: {error}") from error
     version = given.get("schema_version") if isinstance(given, dict) else None
     if version != SCHEMA_VERSION or isinstance(version, bool):
