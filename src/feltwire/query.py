@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -117,7 +117,7 @@ def _refused(query: str, position: int, came: str, allowed: str) -> ConfigError:
 def _complaint(query: str, error: UnexpectedInput) -> tuple[int, str, str]:
     """Where the parser stopped, what came there, and what may stand there."""
     if isinstance(error, UnexpectedCharacters):
-        position = error.pos_in_stream if isinstance(error.pos_in_stream, int) else 0
+        position = cast(int, error.pos_in_stream)  # the library declares it as None
         if query[position] == '"':
             return position, "a quotation mark came that no other one closes", 'a phrase as in "exact words"'
         return position, f"{query[position]!r} came", _A_TERM
