@@ -17,30 +17,29 @@ from feltwire.pipeline import Pipeline
 
 @dataclass
 class Pool:
-    """Works on batches; `submit` returns at once when it has processes, and only when done when it has none.
+    """Works on batches; `submit` returns at once when processes do the work, and only when done when they do not.
 
-    `processes` None: as many as there are cores, up to four, from the moment that `busy` is said to be true.
+    `processes` None: as many as there are cores, up to four, from the moment that it is `busy`; 0: never any.
+    Until the processes have started (a second or two), the calling thread works.
     """
 
     pipeline: Pipeline
     location: Location
     processes: int | None = None
     _executor: ProcessPoolExecutor | None = field(default=None, init=False)
+    _started: "Future[None] | None" = field(default=None, init=False)
 
     @property
     def width(self) -> int:
         """How many batches are worth having under way at once."""
-        return 2 * self._wanted if self._executor else 1
-
-    @property
-    def _wanted(self) -> int:
-        return min(4, os.cpu_count() or 1) if self.processes is None else self.processes
+        return 2 * self._wanted if self._ready else 1
 
     def submit(self, batch: pa.RecordBatch, settled: Settled, *, busy: bool) -> "Future[Done]":
         """Have a batch worked on. `busy` says that more waits than one thread would get through soon."""
         if self._executor is None and self._wanted and (busy or self.processes is not None):
             self._executor = _executor(self.pipeline, self.location, self._wanted)
-        if self._executor is not None:
+            self._started = self._executor.submit(_nothing)
+        if self._executor is not None and self._ready:
             return self._executor.submit(_work, batch, settled)
         future: Future[Done] = Future()
         try:
@@ -51,15 +50,28 @@ class Pool:
 
     def restart(self) -> None:
         """Give up the processes, such as after one has died; the next `submit` starts new ones."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
+        self._end(wait=False)
 
     def close(self) -> None:
         """End the processes."""
+        self._end(wait=True)
+
+    @property
+    def _wanted(self) -> int:
+        return min(4, os.cpu_count() or 1) if self.processes is None else self.processes
+
+    @property
+    def _ready(self) -> bool:
+        return self._started is not None and self._started.done()
+
+    def _end(self, *, wait: bool) -> None:
         if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._executor = None
+            self._executor.shutdown(wait=wait, cancel_futures=True)
+        self._executor = self._started = None
+
+
+def _nothing() -> None:
+    """What a process can do once it has started."""
 
 
 def _executor(pipeline: Pipeline, location: Location, processes: int) -> ProcessPoolExecutor:
