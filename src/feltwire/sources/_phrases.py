@@ -1,6 +1,6 @@
 """The simulator's words, read from the files in `_words`.
 
-A file has lists, `{name} a|b|c`, and sections, `[name]` with one sentence a line. In a sentence `[a|b|c]` is a
+A file has lists, `name = a|b|c`, and sections, `[name]` with one sentence a line. In a sentence `[a|b|c]` is a
 choice and `{name}` one out of a list; a choice may hold lists.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 LANGUAGES: Final = ("en", "es", "fr", "de", "pt", "it", "ja")
 
-_LIST: Final = re.compile(r"\{([\w ]+)\} (.+)")
+_LIST: Final = re.compile(r"([\w ]+) = (.+)")
 _SECTION: Final = re.compile(r"\[([\w ]+)\]")
 _CHOICE: Final = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}")
 _SENTENCE: Final = re.compile(r"(?:^|[.!?] )[a-zà-ü]")
