@@ -288,6 +288,7 @@ class _Client:
         if dictionary is not None:
             server.compressed += 1
             self._compressor = zstandard.ZstdCompressor(dict_data=zstandard.ZstdCompressionDict(dictionary))
+        self._max_bytes = int(query.get("maxMessageSizeBytes", ["0"])[0])
         self._sent = 0
         self._began = time.monotonic()
 
@@ -309,7 +310,8 @@ class _Client:
             if faults.reorder > 1:
                 self._server._random.shuffle(frames)
             for frame in frames:
-                self._send_with_faults(frame, faults)
+                if not 0 < self._max_bytes < len(frame):
+                    self._send_with_faults(frame, faults)
             index += len(events)
             self._misbehave(faults)
 

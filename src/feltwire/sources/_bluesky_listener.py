@@ -72,12 +72,12 @@ class Listener:
         self._quiet_s = 0.0
         self._pinged = False
         self._pinged_at = 0.0
-        self._asked_us = place.time_us  # where we are, before the first event of this connection
+        self._place_us = place.time_us  # where we are, before the first event of this connection
         self._earliest_us: int | None = None
         self._notice = ""
         self._checked = False
         self._now_us = 0
-        place.arrive(host, link.wire)
+        self._same_host = place.arrive(host, link.wire)
 
     @property
     def heard(self) -> bool:
@@ -209,20 +209,28 @@ class Listener:
         return to_batch(rows), self._place.cursor()
 
     def _check_start(self, start_us: int) -> None:
-        """Did the stream start where we had got to? If not: a gap."""
-        if not self._asked_us:
+        """Did the stream start where we had got to? If not: a gap.
+
+        The host that we were on has the event that we saw last and, asked for more, sends it again: a later
+        start is a gap. Another host's clock differs, so there only a silence that the stream's rate does not
+        explain is one. A notice of the server's is certain in any case.
+        """
+        place_us = self._place_us
+        if not place_us or start_us <= place_us:
             return
-        allowed_s = 0.0 if self._notice else self._watchdog_allows_s()
-        if start_us - self._asked_us <= allowed_s * 1e6:
+        asked = self._link.asked or 0
+        asked_us = asked if asked >= FIRST_TIME_CURSOR else place_us
+        rewound = asked_us < place_us or 0 < asked < FIRST_TIME_CURSOR
+        certain = bool(self._notice) or (self._same_host and rewound)
+        if not certain and start_us - asked_us <= self._expected_s() * 1e6:
             return
         reason = self._notice or "the server starts later than it was asked to"
-        gap = Gap(self._asked_us, start_us, self._host, reason)
+        gap = Gap(place_us, start_us, self._host, reason)
         self._tally.gaps.append(gap)
         self._place.missed(gap)
-        missing_s = (start_us - self._asked_us) / 1e6
-        _log.warning("gap: %s has nothing for %.1f s behind our place (%s)", self._host, missing_s, reason)
+        _log.warning("gap: %s has nothing of the %.1f s behind our place (%s)", self._host, gap.seconds, reason)
 
-    def _watchdog_allows_s(self) -> float:
+    def _expected_s(self) -> float:
         """How far apart two events may lie without anything missing between them."""
         if self._place.silence_s:
             return float(self._place.silence_s)

@@ -19,6 +19,11 @@ class Gap(NamedTuple):
     host: str
     reason: str
 
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return (self.to_us - self.from_us) / 1e6
+
 
 class Place:
     """How far the stream was read. Times are microseconds since 1970, as servers stamp the events."""
@@ -43,11 +48,14 @@ class Place:
         if self._seq:
             self._marks.append((self.time_us - self._rewind_us, self._seq))
 
-    def arrive(self, host: str, wire: str) -> None:
-        """A connection to this host was made. Sequence numbers of another host mean nothing here."""
-        if (host, wire) != (self._host, self._wire):
+    def arrive(self, host: str, wire: str) -> bool:
+        """A connection to this host was made; true if it is the one that we had. Sequence numbers of another
+        host mean nothing here."""
+        same = host == self._host
+        if not same or wire != self._wire:
             self.forget_sequence()
         self._host, self._wire = host, wire
+        return same
 
     def forget_sequence(self) -> None:
         """The host does not know our sequence number any more: resume by time."""

@@ -6,6 +6,7 @@ from typing import Final
 _MEMORY: Final = 100  # events whose gaps shape the expectation
 _LEARNING: Final = 10  # before so many events nothing is expected
 _SPREADS: Final = 12.0  # events at random: one silence in 400,000 gaps is taken for a fault that is none
+_FEW: Final = 4.0  # as long as hardly a gap is known, so many times the mean one may pass
 _MAX_PATIENCE: Final = 64.0
 
 
@@ -36,10 +37,11 @@ class Watchdog:
     @property
     def expected_s(self) -> float:
         """How long a gap may be, as far as is known; patience left aside."""
-        if not self.known:
-            return self._start_s
         spread = math.sqrt(max(self._square - self._mean * self._mean, 0.0))
-        return max(self._mean + _SPREADS * spread, self._floor_s)
+        usual = self._mean + _SPREADS * spread
+        if self.known:
+            return max(usual, self._floor_s)
+        return max(usual, _FEW * self._mean, self._start_s)
 
     @property
     def limit_s(self) -> float:
