@@ -89,7 +89,10 @@ class ConsoleFollower:
         for row in log_order(posts, withdrawn).tolist():
             # A terminal shows as much as fits into a line; a pipe or a file gets all of it.
             text = _writable(lines[row], self.console.encoding)
-            self.console.print(text, soft_wrap=not self.console.is_terminal)
+            if self.console.is_terminal:
+                self.console.print(text, no_wrap=True, overflow="ellipsis")
+            else:
+                self.console.print(text, soft_wrap=True)
         self._position = reached  # before it is saved: what was shown is not shown again because a disk is full
         if self._state is not None:
             self._state.save({"position": to_json(reached)})
