@@ -108,17 +108,20 @@ class Database:
 
     def shrink(self) -> None:
         """Give the disk back what is free beyond an eighth of the file, a little at a time."""
+        moved = False
         while True:
             began = time.monotonic()
-            with self.write() as connection:
-                free, pages = _pragma(connection, "freelist_count"), _pragma(connection, "page_count")
+            with self.lock, self._errors():
+                self.check_file()
+                free, pages = _pragma(self._writer, "freelist_count"), _pragma(self._writer, "page_count")
                 excess = free - max(256, pages // 8)
-                if excess > 0:
-                    connection.execute(f"PRAGMA incremental_vacuum({min(excess, 128)})").fetchall()
-            if excess <= 0:
-                break
+                if excess <= 0:
+                    break
+                # A script, since `execute` would step only once, and each step frees a single page.
+                self._writer.executescript(f"PRAGMA incremental_vacuum({min(excess, 256)})")
+            moved = True
             pause(began)
-        if self.wal_bytes() > _WAL_BYTES // 4:
+        if moved or self.wal_bytes() > _WAL_BYTES // 4:
             self._checkpoint()
 
     def wal_bytes(self) -> int:

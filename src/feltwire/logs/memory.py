@@ -4,10 +4,12 @@ import copy
 import os
 import threading
 import uuid
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Self
 
 import pyarrow as pa
@@ -117,14 +119,12 @@ class MemoryLog:
                 raise _places.no_partition("the log memory:", partition, len(self._partitions))
             found = self._partitions[partition]
             _places.check_read("the log memory:", partition, after, found.first, found.end)
-            held = [
-                (first, batch)
-                for first, _, batch in found.batches
-                if first + batch.num_rows > after and first < after + max_rows
-            ]
+            start = bisect_right(found.batches, after, key=itemgetter(0)) - 1
+            stop = bisect_left(found.batches, after + max_rows, key=itemgetter(0))
+            held = found.batches[max(0, start) : stop] if after < found.end and max_rows > 0 else []
         if not held:
             return empty(LOGGED)
-        records = pa.concat_batches([batch for _, batch in held])
+        records = pa.concat_batches([batch for _, _, batch in held])
         return _blobs.place(records.slice(after - held[0][0], max_rows), partition, after, LOGGED)
 
     def tail(self, n: int) -> pa.RecordBatch:
