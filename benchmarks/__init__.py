@@ -1,0 +1,1 @@
+"""What is measured, and how: `make bench`. Each module has `measure(**options) -> dict`; results are committed."""
