@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY: Final = 50  # commits: each one since the last checkpoint makes the next commit slower
 _MERGES_A_ROUND: Final = 4
-_DELTA_RETENTION_H: Final = 1
+_REMOVED_H: Final = 1
+_UNNAMED_H: Final = 24
 
 
 @dataclass
@@ -37,9 +38,11 @@ class Maintainer:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     withdraw_every_s: float = 60.0
     vacuum_every_s: float = 600.0
+    sweep_every_s: float = 6 * 3600.0
     _checkpointed: dict[str, int] = field(default_factory=dict)
     _withdrawn_at: float = field(default_factory=time.monotonic)
     _vacuumed_at: float = field(default_factory=time.monotonic)
+    _swept_at: float = field(default_factory=time.monotonic)
 
     def tick(self) -> None:
         """One round: every table's checkpoint and merges, and withdrawals and vacuum where their time has come.
@@ -56,6 +59,10 @@ class Maintainer:
             self._vacuumed_at = now
             for table in schema.TABLES:
                 self._attempt(f"vacuuming {table}", lambda table=table: self.vacuum(table))  # type: ignore[misc]
+        if now - self._swept_at >= self.sweep_every_s:
+            self._swept_at = now
+            for table in schema.TABLES:
+                self._attempt(f"sweeping {table}", lambda table=table: self.sweep(table))  # type: ignore[misc]
 
     def tidy(self, table: str) -> None:
         """Checkpoint the table if due and merge its small files."""
@@ -71,7 +78,11 @@ class Maintainer:
 
     def vacuum(self, table: str) -> None:
         """Delete data files that left the table more than an hour ago, as its log names them."""
-        vacuum(open_table(self.location, table))
+        vacuum(open_table(self.location, table), retention_h=_REMOVED_H)
+
+    def sweep(self, table: str) -> None:
+        """Delete files older than a day that the table does not name: of batches that were never committed."""
+        vacuum(open_table(self.location, table), retention_h=_UNNAMED_H, full=True)
 
     def _attempt(self, what: str, step: Callable[[], object]) -> None:
         try:
@@ -86,12 +97,15 @@ def checkpoint(handle: DeltaTable) -> None:
     handle.cleanup_metadata()
 
 
-def vacuum(handle: DeltaTable, *, retention_h: int = _DELTA_RETENTION_H) -> list[str]:
-    """Delete the files that the log says were removed longer ago than `retention_h`; return their names.
+def vacuum(handle: DeltaTable, *, retention_h: int, full: bool = False) -> list[str]:
+    """Delete files that left the table longer ago than `retention_h` hours; return their names.
 
-    Lite: files that no log entry names (of a batch that was never committed) stay.
+    `full` also deletes those that no commit names, which includes files whose commit is still to come: with less
+    than a day it would delete what a slow worker has just written.
     """
-    return handle.vacuum(retention_hours=retention_h, dry_run=False, enforce_retention_duration=False, full=False)
+    if full and retention_h < _UNNAMED_H:
+        raise ValueError(f"a full vacuum keeps at least {_UNNAMED_H} h, came {retention_h}")
+    return handle.vacuum(retention_hours=retention_h, dry_run=False, enforce_retention_duration=False, full=full)
 
 
 def make_durable(location: Location) -> None:
