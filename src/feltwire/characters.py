@@ -67,7 +67,7 @@ class Emoji(NamedTuple):
 
 
 _TONE_NAME: Final = re.compile(r"(?:medium-)?(?:light|medium|dark)_skin_tone")
-_NO_LETTER: Final = re.compile(r"[^\w'’.&-]+|_")
+_NO_LETTER: Final = re.compile(r"[^\w'’]+|_")
 
 
 def _words(name: str) -> str:

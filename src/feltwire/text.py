@@ -52,11 +52,11 @@ _EMOJI_HINT: Final = re.compile(characters.EMOJI_HINT)
 _EMOJI_RUN: Final = re.compile(rf"(?:{characters.CLUSTER})(?:\s*(?:{characters.CLUSTER}))*")
 
 _IN_WORD_QUOTE: Final = re.compile(r"(?<=\w)['’](?=\w)")
-_LONE_HASH: Final = re.compile(r"#(?![^\W\d_])")
+_NO_HASHTAG: Final = re.compile(r"#(?![^\W\d_])|(?<=\w)#")
 _ASCII_LETTERS: Final = str.maketrans(
     {char: char.lower() if char.isalpha() or char == "#" else " " for char in map(chr, range(128))}
 )
-_NO_LETTERS: Final = re.compile(rf"(?:[^\w#{MARKS}]|[\d_]|#(?![^\W\d_]))+")
+_NO_LETTERS: Final = re.compile(rf"(?:[^\w#{MARKS}]|[\d_])+")
 
 
 class Extracts(NamedTuple):
@@ -253,10 +253,9 @@ def _letters(text: str) -> str:
         text = _MENTION.sub(" ", text)
     if "'" in text or "’" in text:
         text = _IN_WORD_QUOTE.sub("", text)
-    if not text.isascii():
-        return _blanks(_NO_LETTERS.sub(" ", text).lower())
-    text = text.translate(_ASCII_LETTERS)
-    return _blanks(_LONE_HASH.sub(" ", text) if "#" in text else text)
+    if "#" in text:
+        text = _NO_HASHTAG.sub(" ", text)
+    return _blanks(text.translate(_ASCII_LETTERS) if text.isascii() else _NO_LETTERS.sub(" ", text).lower())
 
 
 # A profile is a pure function of a decoded text. A new one is a function and a line here.

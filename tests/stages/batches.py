@@ -1,0 +1,116 @@
+"""Batches for the tests of the stages: made of rows, drawn by hypothesis, and read from case files."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import strategies as st
+
+from feltwire import schema
+from feltwire.interfaces import Stage
+
+CASES = Path(__file__).parents[1] / "cases"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+Row = dict[str, Any]
+
+
+def batch_of(*rows: Row) -> pa.RecordBatch:
+    """A batch of `schema.LOGGED`; what a row does not name has the value of a plain post."""
+    plain: Row = {
+        "kind": schema.POST,
+        "id": "test:1",
+        "revision": 0,
+        "source": "test",
+        "live": True,
+        "text": "A plain post",
+        "lang": "en",
+        "created_at": NOON,
+        "ingested_at": NOON,
+        "log_partition": 0,
+        "log_offset": 0,
+    }
+    return schema.records([{**plain, **row} for row in rows], schema.LOGGED)
+
+
+def cases(name: str) -> list[Any]:
+    """The cases of a file in tests/cases: one JSON object a line, {title, given, expected}."""
+    lines = (CASES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time of a case file."""
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
+
+
+# What networks send and what enemies send: entities, links, handles, emoji in all their forms, marks, controls.
+PIECES = (
+    *("delta", "Delta", "united", "ДЕЛЬТА", "straße", "café", "cafe\u0301", "σάς", "हिन्दी", "航空", "สวัสดี"),
+    *("#late", "#ÜBER", "＃tag", "#1", "#", "@united", "@a.bsky.social", "@bob@m.example", "@", "x@example.org"),
+    *("https://example.org/a_(b)", "www.example.org.", "http://", "nytimes.com/2024/1...", "https://t.co/x…"),
+    *("&amp;", "&amp;lt;3", "&#39;", "&#x1F602;", "&#0;", "&#99999999;", "&nosuch;", "&", ";"),
+    *("😂", "❤", "❤️", "👍🏽", "🇺🇸", "🇽🇽", "1️⃣", "👨‍👩‍👧", "☀︎", "©", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "\u200d", "\ufe0f"),
+    *(" ", "\n", "\t", "\u00a0", "\u2028", ".", "!!!!", "...", "…", "(", ")", '"', "soooooo", "1000000", "<b>"),
+    *("\x00", "\x1b", "\u200b", "\u202e", "\u0300\u0316", "\ufffd", "\uffff", "\U0010ffff"),
+)
+
+texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=8), max_size=12).map("".join)
+"""Texts that a column can hold: no lone surrogates."""
+
+_names = st.none() | st.text(max_size=6) | st.sampled_from(["", "united", "United", "did:plc:abc"])
+_lists = st.none() | st.lists(st.none() | texts, max_size=3)
+_times = st.none() | st.sampled_from(
+    [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(1971, 1, 1, tzinfo=UTC),
+        NOON,
+        NOON + timedelta(minutes=5),
+        NOON - timedelta(days=1),
+        NOON - timedelta(days=1, microseconds=1),
+        NOON - timedelta(minutes=5),
+        datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    ]
+)
+_KINDS = (schema.POST, schema.EDIT, schema.WITHDRAWAL, schema.REFUSAL, schema.DUPLICATE)
+_LANGS = ("en", "en-US", "und", "", "zh-Hant", "iw", "EN", "a\nb", "日本語")
+_INT64 = st.none() | st.integers(-(2**63), 2**63 - 1)
+
+_BY_TYPE: dict[pa.DataType, st.SearchStrategy[Any]] = {
+    pa.string(): _names,
+    pa.bool_(): st.none() | st.booleans(),
+    pa.int32(): st.none() | st.integers(-(2**31), 2**31 - 1),
+    pa.int64(): _INT64,
+    schema.TIME: _times,
+    schema.STRINGS: _lists,
+}
+_BY_NAME: dict[str, st.SearchStrategy[Any]] = {
+    "kind": st.sampled_from([*_KINDS, schema.POST, schema.POST, schema.POST]) | _names,
+    "text": st.none() | texts,
+    "lang": st.none() | st.sampled_from(_LANGS),
+}
+
+rows = st.fixed_dictionaries({field.name: _BY_NAME.get(field.name, _BY_TYPE[field.type]) for field in schema.LOGGED})
+"""Rows of `schema.LOGGED` with anything in them."""
+
+batches = st.lists(rows, max_size=6).map(lambda drawn: schema.records(drawn, schema.LOGGED))
+
+
+def check_laws(stage: Stage, first: pa.RecordBatch, second: pa.RecordBatch) -> pa.RecordBatch:
+    """The laws of every stage, over two batches of one schema; returns what it makes of both together.
+
+    As many rows out as in; every column that was there is there; f(a ++ b) = f(a) ++ f(b); and a slice of a larger
+    array is as good as an array of its own.
+    """
+    both = pa.Table.from_batches([first, second]).combine_chunks().to_batches()
+    whole = both[0] if both else first
+    result = stage(whole)
+    parts = pa.Table.from_batches([stage(whole.slice(0, len(first))), stage(second)])
+    assert len(result) == len(first) + len(second)
+    assert result.schema.names[: len(whole.schema.names)] == whole.schema.names
+    assert parts.schema == result.schema
+    assert parts.to_pylist() == result.to_pylist()
+    return result
