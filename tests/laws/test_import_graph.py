@@ -21,10 +21,11 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"feltwire", "schema", "errors"}),
     frozenset({"interfaces", "metrics", "config", "text", "language", "tracks", "windows", "registry", OTHERS}),
     frozenset({"stages", "models", "lake", "sources", "logs"}),
-    frozenset({"pipeline"}),
-    frozenset({"followers"}),
+    frozenset({"pipeline", "doctor"}),
+    frozenset({"followers", "following"}),
     frozenset({"engines"}),
     frozenset({"web"}),
+    frozenset({"service"}),
     frozenset({"cli", "__main__"}),
 )
 
