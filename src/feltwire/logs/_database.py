@@ -182,7 +182,7 @@ def pause(began: float) -> None:
 
 def _make(connection: sqlite3.Connection, path: Path, partitions: int) -> None:
     """Make the tables in a new file; refuse one that is something else. Nobody else opens it meanwhile."""
-    if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
