@@ -112,26 +112,30 @@ def merge(location: Location, table: str, handle: DeltaTable, files: Sequence[Fi
 
 
 def drop_rows(
-    location: Location, handle: DeltaTable, offsets: Mapping[int, Collection[int]], moves: Mapping[str, int]
+    location: Location,
+    table: str,
+    handle: DeltaTable,
+    offsets: Mapping[int, Collection[int]],
+    moves: Mapping[str, int],
 ) -> bool:
-    """Rewrite the files of `posts` that hold the given rows ({log partition: offsets}) without them, and move
-    `moves`; False when another maintainer was faster.
+    """Rewrite the files of a table in log order that hold the given rows ({log partition: offsets}) without them,
+    and move `moves`; False when another maintainer was faster.
     """
     counter = position(handle, FILES_ID)
     removed: list[File] = []
     written: list[Written] = []
-    for file in list_files(handle, "posts"):
+    for file in list_files(handle, table):
         gone = [o for o in offsets.get(file.log_partition or 0, ()) if file.first <= o <= file.last]
         if not gone:
             continue
-        kept = location.write("posts", _without(location, file, gone), file_schema("posts"), file.folder)
+        kept = location.write(table, _without(location, table, file, gone), file_schema(table), file.folder)
         if kept.rows == file.rows:
             continue
         removed.append(file)
         if kept.rows:
             written.append(kept)
     counted = {FILES_ID: counter + 1} if removed else {}
-    return replace(handle, "posts", removed, written, {**counted, **moves}, data_change=True)
+    return replace(handle, table, removed, written, {**counted, **moves}, data_change=True)
 
 
 def replace(
@@ -231,7 +235,7 @@ def _add_up(location: Location, table: str, files: Sequence[File], now: datetime
     return sums.sort_by("minute")
 
 
-def _without(location: Location, file: File, gone: Collection[int]) -> Iterator[pa.RecordBatch]:
+def _without(location: Location, table: str, file: File, gone: Collection[int]) -> Iterator[pa.RecordBatch]:
     offsets = pa.array(sorted(gone), pa.int64())
-    for batch in _read(location, "posts", file):
+    for batch in _read(location, table, file):
         yield batch.filter(pc.invert(pc.is_in(batch["log_offset"], offsets)))

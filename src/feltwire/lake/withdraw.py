@@ -1,11 +1,11 @@
 """Removing withdrawn posts for good: out of the sums first, then out of `posts`.
 
-The order is negatives to `windows`, then to `terms`, then the rows of `posts`, each fenced by an application
-transaction of its own, only for withdrawals that every table has passed. A crash or a rival between two steps
+The order is negatives to `windows`, then to `terms`, then dead letters of the same id, then the rows of `posts`, each
+fenced by an application transaction of its own, only for withdrawals that every table has passed. A crash or a rival between two steps
 leaves a table ahead; the next call finishes exactly that span before it starts another.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import pyarrow as pa
@@ -38,7 +38,7 @@ def remove_withdrawn(location: Location, owner: Owner) -> int:
 
 def _remove_partition(location: Location, owner: Owner, partition: int, end: int) -> int:
     app_id = owner.withdrawn_id(partition)
-    snapshot = Snapshot(location, owner, ["posts"])
+    snapshot = Snapshot(location, owner, ["posts", "dead_letters"])
     done = position(snapshot.handles["posts"], app_id)
     handles = {table: open_table(location, table) for table in _SUMMED}
     ahead = {position(handle, app_id) for handle in handles.values()} - {done}
@@ -59,19 +59,29 @@ def _remove_partition(location: Location, owner: Owner, partition: int, end: int
             write_transaction(handles[table], table, files, moves)
         except (DeltaError, OSError):
             return 0  # a rival is at it
-    return victims.num_rows if _drop(location, snapshot, partition, victims, moves) else 0
-
-
-def _drop(
-    location: Location, snapshot: Snapshot, partition: int, victims: pa.RecordBatch, moves: Mapping[str, int]
-) -> bool:
-    offsets = {partition: victims["log_offset"].to_pylist()}
-    return rewrite.drop_rows(location, snapshot.handles["posts"], offsets, moves)
+    letters = {partition: _dead_letters(snapshot, partition, done, end)}
+    if letters[partition] and not rewrite.drop_rows(
+        location, "dead_letters", snapshot.handles["dead_letters"], letters, moves
+    ):
+        return 0
+    rows = {partition: victims["log_offset"].to_pylist()}
+    dropped = rewrite.drop_rows(location, "posts", snapshot.handles["posts"], rows, moves)
+    return victims.num_rows if dropped else 0
 
 
 def _any_withdrawal(snapshot: Snapshot, partition: int, start: int, end: int) -> bool:
     span = f"log_partition = {partition} and log_offset >= {start} and log_offset < {end}"
     return bool(snapshot.table(f"select 1 from withdrawn_all where {span} limit 1").num_rows)
+
+
+def _dead_letters(snapshot: Snapshot, partition: int, start: int, end: int) -> list[int]:
+    """The offsets of dead letters that hold the text of a post withdrawn in a span of the log."""
+    span = f"w.log_partition = {partition} and w.log_offset >= {start} and w.log_offset < {end}"
+    found = snapshot.table(
+        "select distinct d.log_offset from dead_letters_all d join withdrawn_all w on w.id = d.id "
+        f"where {span} and d.log_partition = {partition} and d.log_offset < w.log_offset"
+    )
+    return [int(offset) for offset in found["log_offset"].to_pylist()]
 
 
 def _victims(snapshot: Snapshot, partition: int, start: int, end: int) -> pa.RecordBatch:
