@@ -147,6 +147,7 @@ class JetstreamServer:
         self.requests: list[str] = []
         self.connections = 0
         self.compressed = 0
+        self.deflated = 0
         self._dictionary = zstd
         self._dictionaries = {"v1": v1_zstd, "v2": zstd}
         self._events: list[Event] = []
@@ -229,6 +230,7 @@ class JetstreamServer:
         parts = urlsplit(request.path)
         query = parse_qs(parts.query)
         self.connections += 1
+        self.deflated += bool(connection.protocol.extensions)
         with contextlib.suppress(ConnectionClosed):
             _Client(self, connection, "v2" if parts.path == V2_PATH else "v1", query).run()
 

@@ -263,6 +263,7 @@ def test_auto_falls_back_to_v1_and_keeps_to_it() -> None:
         server.publish(*(post(start + i * 1000, i) for i in range(100)))
         _, cursor = read(source_of(server, rewind_s=0.01), start_cursor(start), has(*range(100)))
         assert cursor["wire"] == "v1"
+        assert server.deflated == server.connections
         assert (
             sum(request.startswith("/xrpc/network.bsky.jetstream.subscribeEvents") for request in server.requests) == 1
         )
@@ -306,7 +307,7 @@ def test_v1_is_compressed_with_the_dictionary_of_a_file_else_by_deflate(tmp_path
         server.publish(*(post(start + i * 1000, i) for i in range(100)))
         source = source_of(server, wire="v1", dictionary=path)
         read(source, start_cursor(start), has(*range(100)))
-        assert server.compressed == int(known)
+        assert (server.compressed, server.deflated) == ((1, 0) if known else (0, 1))
 
 
 def test_one_author_is_asked_for_alone(server: JetstreamServer) -> None:
@@ -398,6 +399,15 @@ def test_a_damaged_cursor_counts_as_none(server: JetstreamServer, cursor: Cursor
     while server.connections == 0:
         next(stream)
     assert "cursor=" not in server.requests[-1]
+    stream.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example", "ünknown.invalid", "ws://[::1]:1"])
+def test_a_name_that_cannot_be_one_is_a_host_that_cannot_be_reached(host: str) -> None:
+    source = create(host, Options(compress=True))
+    stream = source.read(None)
+    while not source.reconnects:
+        next(stream)
     stream.close()  # type: ignore[attr-defined]
 
 

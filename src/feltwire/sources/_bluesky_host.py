@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import httpx
+from websockets.exceptions import WebSocketException
 
 from feltwire.errors import ConfigError
 from feltwire.sources._jetstream import POSTS
@@ -48,8 +49,9 @@ class Host:
         self._compress = compress
         self._v1_dictionary = dictionary
         self._inflater: Inflater | None = None
-        self._capped = False
+        self._zstd = compress  # on v2: the server has a dictionary, as far as we know
         self._stale_dictionaries = 0
+        self._capped = False
         self.stalls = 0
         """How many connections in a row brought events, but no new ones."""
 
@@ -58,12 +60,15 @@ class Host:
         wire = self._wire or "v2"
         inflater = self._inflater_for(wire)
         asked = cursors[wire]
-        connection = Connection.open(
-            self._url(wire, asked, authors, inflater),
-            subprotocol="xrpc.v1.json" if wire == "v2" else None,
-            deflate=self._compress and wire == "v1" and inflater is None,
-            timeout_s=_TIMEOUT_S,
-        )
+        try:
+            connection = Connection.open(
+                self._url(wire, asked, authors, inflater),
+                subprotocol="xrpc.v1.json" if wire == "v2" else None,
+                deflate=self._compress and wire == "v1" and inflater is None,
+                timeout_s=_TIMEOUT_S,
+            )
+        except (ValueError, WebSocketException) as error:  # a name that cannot be one
+            raise OSError(f"{type(error).__name__}: {error}") from error
         return Link(connection, wire, inflater, asked)
 
     def open_aside(self, cursors: Mapping[str, int | None], authors: Sequence[str]) -> "Future[Link]":
@@ -90,18 +95,19 @@ class Host:
         if refusal.status >= 500 or refusal.status in _PASSING:
             return False
         if wire == "v1" and refusal.status == 400 and self._compress:
-            self._compress = False
+            self._compress = self._v1_dictionary is not None  # first without the dictionary, then without deflate
+            self._v1_dictionary = None
             return True
         if self._automatic:
             self._wire = "v1" if wire == "v2" else None
         return self._automatic and wire == "v2"
 
     def drop_dictionary(self) -> None:
-        """The dictionary does not fit any more: fetch it anew next time; after that, do without."""
+        """The dictionary does not fit: fetch it anew next time (v2), and do without after that."""
+        self._v1_dictionary = None
         self._inflater = None
         self._stale_dictionaries += 1
-        if self._stale_dictionaries > 1:
-            self._compress = False
+        self._zstd = self._zstd and self._stale_dictionaries <= 1
 
     def cap(self) -> None:
         """From now on ask the server to leave out what is larger than we take."""
@@ -124,11 +130,9 @@ class Host:
         return f"{self._base}{path}?{urlencode(fields, safe=':')}"
 
     def _inflater_for(self, wire: str) -> Inflater | None:
-        if not self._compress:
-            return None
         if wire == "v1":
-            return Inflater(self._v1_dictionary) if self._v1_dictionary is not None else None
-        if self._inflater is None:
+            return Inflater(self._v1_dictionary) if self._compress and self._v1_dictionary is not None else None
+        if self._zstd and self._inflater is None:
             self._inflater = self._fetched()
         return self._inflater
 
@@ -137,13 +141,18 @@ class Host:
         url = f"http{self._base.removeprefix('ws')}{_DICTIONARY_PATH}"
         try:
             answer = httpx.get(url, timeout=_TIMEOUT_S)
-            if answer.status_code == 200 and len(answer.content) <= _MAX_DICTIONARY_BYTES:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return None  # unreachable: the stream will say so
+        if answer.status_code >= 500 or answer.status_code in _PASSING:
+            return None
+        why = f"HTTP {answer.status_code}, {len(answer.content)} bytes"
+        if answer.status_code == 200 and len(answer.content) <= _MAX_DICTIONARY_BYTES:
+            try:
                 return Inflater(answer.content)
-            why = f"HTTP {answer.status_code}, {len(answer.content)} bytes"
-        except (httpx.HTTPError, ValueError) as error:
-            why = str(error)
-        _log.info("%s offers no zstd dictionary (%s): its stream comes uncompressed", self.name, why)
-        self._compress = False
+            except ValueError as error:
+                why = str(error)
+        _log.info("%s offers no zstd dictionary (%s): a v2 stream comes uncompressed", self.name, why)
+        self._zstd = False
         return None
 
 

@@ -140,8 +140,9 @@ class Connection:
 
     def ping(self) -> None:
         """Ask the server for a sign of life: its pong moves `heard_at`."""
-        self._protocol.send_ping(b"feltwire")
-        self._flush()
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"feltwire")
+            self._flush()
 
     def close(self) -> None:
         """Say goodbye if that costs no time, and release the socket."""
