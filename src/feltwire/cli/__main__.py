@@ -1,0 +1,5 @@
+"""`python -m feltwire.cli`."""
+
+from feltwire.cli import main
+
+main()

@@ -1,0 +1,301 @@
+"""What runs: demo, run, ingest, process, serve, follow."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from feltwire.cli import common
+from feltwire.cli.common import AsJson, ConfigFile, LakePath, ModelUri, Sources, Tracks
+from feltwire.errors import ConfigError
+
+if TYPE_CHECKING:
+    from feltwire.cli.watching import Look
+    from feltwire.config import Settings
+    from feltwire.plan import Plan
+    from feltwire.service import Destination, Service
+
+DEMO_LAKE: Final = "feltwire-data/demo"
+DEMO_TRACKS: Final = (
+    "airline=larkwing OR #larkwingfail",
+    "phone=quillo",
+    "football=castlemere",
+    'film="lanterns of vessary"',
+)
+# The story begins a little before its turn: calm behind, and within half a minute the mood drops.
+DEMO_STORY_MINUTES: Final = 6.0
+DEMO_HISTORY_MINUTES: Final = 0.8
+
+UntilIdle = Annotated[
+    bool, typer.Option("--until-idle", help="Stop once every source has ended and everything is stored.")
+]
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="The web port; 0 takes a free one.")]
+
+
+def demo(
+    *,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Stop by itself after so many seconds.")] = None,
+    rate: Annotated[float, typer.Option(min=0.1, max=50_000, help="Posts a second.")] = 60.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed invents the same posts.")] = 1,
+    lake: Annotated[str, typer.Option("--lake", "-l", metavar="DIR", help="Where to keep it.")] = DEMO_LAKE,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Watch the mood of an invented stream: an airline's bad day, on this machine alone.
+
+    \b
+      feltwire demo                          until Ctrl-C; a second start goes on where it stopped
+      feltwire demo --seconds 30 --rate 500
+      feltwire demo --rate 20000 --lake /tmp/fast
+
+    Everything is as with real posts: they are kept exactly once, scored, summed, and can be asked afterwards.
+    """
+    from feltwire.cli.watching import Look, watch
+    from feltwire.config import to_plan
+
+    story = f"story_minutes={DEMO_STORY_MINUTES}&history_minutes={DEMO_HISTORY_MINUTES}"
+    source = f"simulator:?seed={seed}&rate={rate}&{story}"
+    settings = common.load_settings(
+        Path("/dev/null"), lake=lake, sources=[source], tracks=DEMO_TRACKS, other={"pipeline": {"name": "demo"}}
+    )
+    plan = to_plan(settings)
+    with_web = _service(plan, settings, web=True, any_port=True)
+    watch(with_web, Look.json if as_json else Look.view, title="demo", seconds=seconds)
+    _tell_end(with_web)
+    here = f" --lake {lake}"
+    common.talk(
+        f"\nThe lake is at {lake}. Try:\n"
+        f"  feltwire windows{here} --every 1min --track airline\n"
+        f"  feltwire terms{here} --kind hashtag\n"
+        f"  feltwire sql{here} \"select text from posts where sentiment = 'negative' limit 5\"\n"
+        f"  feltwire doctor{here}\n"
+        f'  feltwire run --source bluesky: --track "coffee OR tea"     the same with real posts'
+    )
+
+
+def run(
+    *,
+    source: Sources = None,
+    track: Tracks = None,
+    model: ModelUri = None,
+    until_idle: UntilIdle = False,
+    port: Port = None,
+    lake: LakePath = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Listen, score, store and show: the whole way, in one process.
+
+    \b
+      feltwire run                                             what feltwire.toml says
+      feltwire run --source bluesky: --track "delta OR united" --track tea=tea
+      feltwire run --source file:posts.csv --until-idle --lake ./posts
+      feltwire run --source bluesky: --model none: --json      one line of JSON a second
+
+    Stopped or killed, it goes on where it was: nothing is lost and nothing doubled.
+    """
+    from feltwire.cli.watching import Look, watch
+    from feltwire.config import to_plan
+
+    settings = common.load_settings(config, lake=lake, sources=source, tracks=track, model=model, other=_serve_at(port))
+    if not settings.sources:
+        raise ConfigError("sources: none; name one by --source URI, or run `feltwire init` for a feltwire.toml")
+    plan = to_plan(settings, until_idle=until_idle)
+    service = _service(plan, settings, web=True, any_port=port is None and config is None)
+    watch(service, Look.json if as_json else Look.view, title=settings.pipeline.name)
+    _tell_end(service)
+
+
+def ingest(
+    *, source: Sources = None, lake: LakePath = None, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Only listen: put what the sources deliver into the log. One line a second.
+
+    \b
+      feltwire ingest --source bluesky:
+      feltwire ingest --config airline.toml
+
+    `feltwire process`, here or in another process, takes it from there.
+    """
+    from feltwire.cli.watching import watch
+    from feltwire.config import to_plan
+
+    settings = common.load_settings(config, lake=lake, sources=source)
+    if not settings.sources:
+        raise ConfigError("sources: none; name one by --source URI, or in [[sources]] of feltwire.toml")
+    service = _service(to_plan(settings, process=False), settings)
+    watch(service, _work_look(as_json), title="ingest")
+    _tell_end(service)
+
+
+def process(
+    *,
+    track: Tracks = None,
+    model: ModelUri = None,
+    until_idle: UntilIdle = False,
+    lake: LakePath = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Only work: score what is in the log and store it in the lake. One line a second.
+
+    \b
+      feltwire process
+      feltwire process --config other-model.toml --until-idle
+
+    Several pipelines, each with a name and a lake of its own, read one log without waiting for each other.
+    """
+    from feltwire.cli.watching import watch
+    from feltwire.config import to_plan
+
+    settings = common.load_settings(config, lake=lake, tracks=track, model=model)
+    service = _service(to_plan(settings, ingest=False, until_idle=until_idle), settings)
+    watch(service, _work_look(as_json), title="process")
+    _tell_end(service)
+
+
+def serve(
+    *,
+    host: Annotated[
+        str | None, typer.Option("--host", help="The address to listen on; beyond this machine only with a token.")
+    ] = None,
+    port: Port = None,
+    lake: LakePath = None,
+    config: ConfigFile = None,
+) -> None:
+    """Serve a lake that is there: `/healthz`, `/readyz` and `/metrics`. Nothing is ingested or processed.
+
+    \b
+      feltwire serve
+      FELTWIRE_SERVE__TOKEN=… feltwire serve --host 0.0.0.0 --port 8080
+    """
+    from feltwire.config import to_plan
+    from feltwire.lake import open_lake
+    from feltwire.service import stopped_by_signals
+
+    at = _serve_at(port)
+    if host is not None:
+        at = {"serve": {**at.get("serve", {}), "host": host}}
+    settings = common.load_settings(config, lake=lake, other=at)
+    open_lake(settings.lake.path, storage_options=settings.lake.storage_options)
+    service = _service(to_plan(settings, ingest=False), settings, web=True, engine=None)
+    with stopped_by_signals(service.stop), service:
+        common.talk(f"Serving {settings.lake.path} at {service.url} (Ctrl-C stops)")
+        while service.wait(3600.0):
+            pass
+
+
+def follow(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A follower of the settings.")],
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Stop when the destination has everything.")] = False,
+    lake: LakePath = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring one destination up to the lake and keep it there; `run` does so for all of them.
+
+    \b
+      feltwire follow archive
+      feltwire follow warehouse --once
+    """
+    import threading
+
+    from feltwire.cli import output
+    from feltwire.following import Step
+    from feltwire.following import follow as follow_feed
+    from feltwire.lake import open_lake
+    from feltwire.service import behind, stopped_by_signals
+
+    settings = common.load_settings(config, lake=lake)
+    known = [follower.name for follower in settings.followers]
+    if name not in known:
+        raise ConfigError(f"unknown follower {name!r}: the settings have {', '.join(known) or 'none'}")
+    (destination,) = _destinations(settings, only=name)
+    feed = open_lake(settings.lake.path, storage_options=settings.lake.storage_options)
+    stop = threading.Event()
+    done = 0
+    told = 0.0
+
+    def observe(step: Step) -> None:
+        nonlocal done, told
+        done += step.posts
+        now = time.monotonic()
+        if now - told < 1.0 and not (once and not step.posts):
+            return
+        told = now
+        lag = behind(feed.positions()["posts"], step.position)
+        if as_json:
+            output.write_line({"posts": done, "lag": lag, "error": str(step.error) if step.error else None})
+        else:
+            common.talk(f"{name}: {done:,} posts, lag {lag:,}" + (f", waits: {step.error}" if step.error else ""))
+
+    with stopped_by_signals(stop):
+        try:
+            follow_feed(feed, destination.follower, stop=stop, once=once, observe=observe, name=name)
+        finally:
+            close = getattr(destination.follower, "close", None)
+            if close is not None:
+                close()
+
+
+def _serve_at(port: int | None) -> dict[str, dict[str, object]]:
+    return {} if port is None else {"serve": {"port": port}}
+
+
+def _work_look(as_json: bool) -> "Look":
+    from feltwire.cli.watching import Look
+
+    return Look.json if as_json else Look.lines
+
+
+def _service(
+    plan: "Plan", settings: "Settings", *, web: bool = False, any_port: bool = False, engine: str | None = "local"
+) -> "Service":
+    """The service of a plan. `any_port`: where the port is taken, a free one does."""
+    from dataclasses import replace
+
+    from feltwire import config
+    from feltwire.service import Listen, Service
+
+    name = settings.engine.name if engine else None
+    destinations = _destinations(settings) if plan.lake is not None and web and engine else ()
+    listen: Listen | None = None
+    if web:
+        serve = settings.serve
+        listen = Listen(host=serve.host, port=serve.port, token=config.token(settings), ready_lag=serve.ready_lag)
+    try:
+        return Service(plan, engine=name, destinations=destinations, listen=listen)
+    except ConfigError as error:
+        if not (any_port and listen and "cannot listen" in str(error)):
+            raise
+        return Service(plan, engine=name, destinations=destinations, listen=replace(listen, port=0))
+
+
+def _destinations(settings: "Settings", only: str | None = None) -> "tuple[Destination, ...]":
+    from feltwire import registry
+    from feltwire.service import Destination
+
+    return tuple(
+        Destination(name=one.name, follower=registry.create("followers", one.uri, one.options))
+        for one in settings.followers
+        if only in (None, one.name)
+    )
+
+
+def _tell_end(service: "Service") -> None:
+    report = service.report
+    if report is None:
+        return
+    done = report.received if service.plan.lake is None else report.processed
+    what = "received" if service.plan.lake is None else "processed"
+    left = f", {report.lag:,} left in the log" if report.lag else ""
+    common.talk(
+        f"{done:,} records {what} in {report.seconds:,.1f} s ({done / max(report.seconds, 1e-9):,.0f}/s){left}."
+    )
+
+
+add_to = common.adder(
+    {"demo": demo, "run": run, "ingest": ingest, "process": process, "serve": serve, "follow": follow}, "Run"
+)
