@@ -1,8 +1,8 @@
 """Removing withdrawn posts for good: out of the sums first, then out of `posts`.
 
 The order is negatives to `windows`, then to `terms`, then dead letters of the same id, then the rows of `posts`, each
-fenced by an application transaction of its own, only for withdrawals that every table has passed. A crash or a rival between two steps
-leaves a table ahead; the next call finishes exactly that span before it starts another.
+fenced by application transactions, only for withdrawals that every table has passed. A crash or a rival between two
+steps leaves a table ahead; the next call finishes exactly that span before it starts another.
 """
 
 from collections.abc import Callable
