@@ -23,7 +23,7 @@ from tests.sources.jetstream_server import (
 
 from feltwire import registry, schema
 from feltwire.errors import ConfigError
-from feltwire.interfaces import Cursor
+from feltwire.interfaces import Cursor, Source
 from feltwire.sources.bluesky import BlueskySource, Options, create
 
 Records = list[dict[str, Any]]
@@ -412,8 +412,10 @@ def test_a_name_that_cannot_be_one_is_a_host_that_cannot_be_reached(host: str) -
 
 
 def test_the_registry_makes_it_from_a_uri() -> None:
-    source = registry.create("sources", "bluesky:")
+    source: Source = registry.create("sources", "bluesky:")
     assert source.name == "bluesky"
+    same: Source = create("", Options())
+    assert same.name == source.name
     registry.create("sources", "bluesky:ws://127.0.0.1:1/subscribe?raw=true&rewind_s=3&authors=did:plc:a,did:web:b.c")
 
 
@@ -421,6 +423,8 @@ def test_the_registry_makes_it_from_a_uri() -> None:
     "uri",
     [
         "bluesky:?wire=v3",
+        "bluesky:,",
+        "bluesky:?hosts=",
         "bluesky:?authors=alice.bsky.social",
         "bluesky:ftp://host",
         "bluesky:ws://user:word@host",

@@ -106,6 +106,8 @@ class BlueskySource:
 
     def __init__(self, options: Options) -> None:
         """Raises ConfigError for a host that is none or a dictionary that cannot be read."""
+        if not options.hosts:
+            raise ConfigError("source 'bluesky': no host is named: expected host names or URLs, by commas")
         self._options = options
         dictionary = _dictionary(options.dictionary)
         self._hosts = [
