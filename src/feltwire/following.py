@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from feltwire.errors import RetryableError
+from feltwire.errors import PositionError, RetryableError
 from feltwire.interfaces import Feed, Follower, Position
 
 FIRST_WAIT_S: Final = 0.25
@@ -62,6 +62,7 @@ def follow(
             asked = True
             posts, withdrawn, end = feed.changes(reached, max_posts)
             end = {**reached, **end}
+            _check_forward(reached, end, name)
             moved = end != reached
             if moved:
                 follower.apply(posts, withdrawn, end)
@@ -84,6 +85,16 @@ def follow(
                 break
             stop.wait(poll_s)
     return reached
+
+
+def _check_forward(reached: Position, end: Position, name: str) -> None:
+    """Going back would mean another log under the same numbers: what lies between would be passed over in silence."""
+    for partition, offset in reached.items():
+        if end[partition] < offset:
+            raise PositionError(
+                f"{name} is at offset {offset} of log partition {partition}, the lake only at {end[partition]}: it is "
+                "another lake than before. Name another destination, or remove this one to begin from nothing"
+            )
 
 
 def backoff_s(failures: int) -> float:

@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tests.followers.harness import catch_up
 
 from feltwire import registry, schema
 from feltwire.errors import ClaimError, ConfigError, PositionError
-from feltwire.followers import parquet
+from feltwire.followers import _state, parquet
 
 NOTHING = schema.empty(schema.WITHDRAWN)
 
@@ -199,13 +200,23 @@ def test_what_others_wrote_is_left_alone(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
-def test_two_on_one_path_are_one_too_many(kind: str, tmp_path: Path) -> None:
+def test_two_on_one_path_are_one_too_many(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_state, "LOCK_WAIT_S", 0.05)
     first = registry.create("followers", f"{kind}:{tmp_path}/out")
     assert first.position() is None
     second = registry.create("followers", f"{kind}:{tmp_path}/out")
     with pytest.raises(ClaimError, match="another follower"):
         second.position()
     first.close()
+    assert second.position() is None
+    second.close()
+
+
+def test_a_path_that_is_about_to_be_left_is_waited_for(tmp_path: Path) -> None:
+    first = registry.create("followers", f"jsonl:{tmp_path}/out")
+    first.position()
+    threading.Timer(0.1, first.close).start()
+    second = registry.create("followers", f"jsonl:{tmp_path}/out")
     assert second.position() is None
     second.close()
 

@@ -11,7 +11,7 @@ import pytest
 from tests.followers.feeds import MemoryFeed, post, story
 
 from feltwire import following
-from feltwire.errors import DestinationError, FatalError, LakeError
+from feltwire.errors import DestinationError, FatalError, LakeError, PositionError
 from feltwire.followers.memory import MemoryFollower, Options
 from feltwire.following import FollowerThread, Step, follow
 from feltwire.interfaces import Position
@@ -97,6 +97,13 @@ def test_the_lake_may_be_away_too() -> None:
 def test_a_fatal_error_ends_it() -> None:
     with pytest.raises(FatalError, match="no such door"):
         run(story(seed=1, posts=5), Moody([("before", FatalError("no such door"))]))
+
+
+def test_another_lake_under_the_same_name_is_seen() -> None:
+    follower = MemoryFollower(Options())
+    run(story(seed=1, posts=50), follower)
+    with pytest.raises(PositionError, match="another lake than before"):
+        run(story(seed=1, posts=5), follower)
 
 
 def test_it_may_begin_elsewhere_than_at_nothing() -> None:

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import logging
 import os
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 from feltwire.errors import ClaimError, ConfigError, DestinationError, PositionError
 
 VERSION: Final = 1
+LOCK_WAIT_S: Final = 2.0  # for the process before this one to be gone altogether
 
 # What no waiting cures.
 _FOR_A_PERSON: Final = frozenset(
@@ -89,17 +91,25 @@ class StateFile:
         path = self.path.with_name(self.path.name + ".lock")
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         self._unlock = weakref.finalize(self, os.close, handle)
+        until = time.monotonic() + LOCK_WAIT_S
+        while not self._locked(handle):
+            if time.monotonic() > until:
+                self.close()
+                raise ClaimError(
+                    f"{self.path} is being written by another follower: stop that one, or name another path"
+                )
+            time.sleep(0.02)
+
+    def _locked(self, handle: int) -> bool:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.close()
-            raise ClaimError(
-                f"{self.path} is being written by another follower: stop that one, or name another path"
-            ) from error
+        except BlockingIOError:
+            return False
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             _log.warning("%s: this filesystem has no locks; see that no other follower writes there", self.path)
+        return True
 
 
 def replace(path: Path, content: bytes) -> None:
