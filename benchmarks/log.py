@@ -6,7 +6,6 @@ Prints one JSON object; rates are records a second on one core.
 import argparse
 import json
 import random
-import resource
 import sys
 import tempfile
 import threading
@@ -134,7 +133,6 @@ def trim_beside_appends(folder: Path, total: int) -> dict[str, float]:
 
 def memory(ids: int) -> dict[str, float]:
     """Fill the memory of recent ids in steps of 1,000; the rate is that of the last tenth."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rng = np.random.default_rng(1)
     recent = Recent(max_ids=ids)
     began = 0.0
@@ -154,7 +152,6 @@ def memory(ids: int) -> dict[str, float]:
         "ids_per_s": round(rate),
         "hashes_per_s": round(50_000 / (time.perf_counter() - began)),
         "megabytes": round(recent.nbytes / 1e6),
-        "peak_megabytes": round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024),
     }
 
 
