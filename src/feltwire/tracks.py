@@ -155,23 +155,31 @@ def _any_case(char: str) -> str:
     return f"[{''.join(map(re.escape, single))}]"
 
 
-def _whole(form: str, prefix: bool) -> tuple[str, str]:
-    """The first character of a form, and a pattern for what is around it: whole words, or the beginning of one."""
-    first = _any_case(form[0])
-    before = f"(?<!{_LETTER}.)" if _IS_LETTER.match(form[0]) else ""
-    rest = "".join(r"\s+" if char == " " else _any_case(char) for char in form[1:])
-    behind = f"(?!{_LETTER})" if _IS_LETTER.match(form[-1]) and not prefix else ""
-    return first, f"(?<={first}){before}{rest}{behind}"
+def _whole(terms: tuple[Term, ...]) -> str:
+    """A pattern for `re` that matches the terms as whole words, or as beginnings of words.
+
+    It begins with the class of all first characters, so that `re` skips quickly to where one stands. What has to be
+    around a term is written once for all terms alike, because the class of letters is slow to compile.
+    """
+    rests: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for term in terms:
+        for form in _forms(term.value):
+            before = f"(?<!{_LETTER}.)" if _IS_LETTER.match(form[0]) else ""
+            behind = f"(?!{_LETTER})" if _IS_LETTER.match(form[-1]) and not term.prefix else ""
+            rest = "".join(r"\s+" if char == " " else _any_case(char) for char in form[1:])
+            rests.setdefault((before, behind), {}).setdefault(_any_case(form[0]), []).append(rest)
+    firsts = dict.fromkeys(first for branches in rests.values() for first in branches)
+    kinds = []
+    for (before, behind), branches in rests.items():
+        words = "|".join(f"(?<={first})(?:{'|'.join(some)})" for first, some in branches.items())
+        kinds.append(f"{before}(?:{words}){behind}")
+    return f"[{''.join(first[1:-1] for first in firsts)}](?:{'|'.join(kinds)})"
 
 
 @cache
 def _patterns(terms: tuple[Term, ...]) -> tuple[str, re.Pattern[str]]:
-    """For words and phrases: a hint for RE2, and the pattern for `re`, which begins with a class of first characters
-    so that `re` skips quickly to where one stands."""
-    pairs = [_whole(form, term.prefix) for term in terms for form in _forms(term.value)]
-    firsts = "".join(dict.fromkeys(first[1:-1] for first, _ in pairs))
-    pattern = f"[{firsts}](?:{'|'.join(rest for _, rest in pairs)})"
-    return "|".join(_hint(term.value) for term in terms), re.compile(pattern, re.DOTALL)
+    """For words and phrases: a hint for RE2, and the pattern for `re`."""
+    return "|".join(_hint(term.value) for term in terms), re.compile(_whole(terms), re.DOTALL)
 
 
 def _search(column: pa.StringArray, hint: str, found: Callable[[str], Any]) -> Mask:
