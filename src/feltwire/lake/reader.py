@@ -145,15 +145,37 @@ def read_changes(
         start = after.get(partition, 0)
         if start >= end or room <= 0:
             continue
-        span = f"log_partition = {partition} and log_offset >= {start} and log_offset < "
-        rows = snapshot.table(f"select * from posts where {span}{end} order by log_offset limit {room}")
-        if rows.num_rows == room:
-            end = int(rows["log_offset"][-1].as_py()) + 1  # noqa: PLW2901
-        room -= rows.num_rows
-        posts.append(rows)
-        withdrawn.append(snapshot.table(f"select * from withdrawn_all where {span}{end} order by log_offset"))
-        reached[partition] = end
+        found, stop = _posts_behind(snapshot, partition, start, end, room)
+        room -= sum(rows.num_rows for rows in found)
+        posts += found
+        withdrawn.append(
+            snapshot.table(f"select * from withdrawn_all where {_offsets(partition, start, stop)} order by log_offset")
+        )
+        reached[partition] = stop
     return one_batch(posts, schema.POSTS), one_batch(withdrawn, schema.WITHDRAWN), reached
+
+
+def _posts_behind(snapshot: Snapshot, partition: int, start: int, end: int, room: int) -> tuple[list[pa.Table], int]:
+    """At most `room` posts of a partition from `start` on, and the offset that they reach.
+
+    Offsets are asked for span by span, so that a backfill reads each file once and not the whole rest each time; a
+    span that few posts are left of (the others matched no track) makes the next one longer.
+    """
+    found: list[pa.Table] = []
+    span = room
+    while start < end and room > 0:
+        stop = min(end, start + span)
+        where = _offsets(partition, start, stop)
+        rows = snapshot.table(f"select * from posts where {where} order by log_offset limit {room}")
+        found.append(rows)
+        room -= rows.num_rows
+        start = stop if room else int(rows["log_offset"][-1].as_py()) + 1
+        span *= 4
+    return found, start
+
+
+def _offsets(partition: int, start: int, stop: int) -> str:
+    return f"log_partition = {partition} and log_offset >= {start} and log_offset < {stop}"
 
 
 def one_batch(tables: Sequence[pa.Table], wanted: pa.Schema) -> pa.RecordBatch:
