@@ -31,7 +31,7 @@ LEDGER_HELP: Final[dict[str, str]] = {
     "edited": "Edits; each is also counted as received.",
     "withdrawn": "Withdrawals; they are no posts and not counted as received.",
     "unscored": "Posts kept without a score, in a language that the model does not speak.",
-    "late": "Posts kept more than an hour after they were written.",
+    "late": "Posts kept that arrived more than five minutes after they were written.",
     "redated": "Posts kept whose own date could not be believed.",
 }
 

@@ -151,7 +151,6 @@ class Service:
     def _observe(self, progress: Progress) -> None:
         self.progress = progress
         metrics.LAG.labels(pipeline=self.plan.pipeline).set(progress.lag)
-        metrics.INGEST_WAITING.set(bool(progress.waiting))
 
     def _watch(self) -> None:
         """Start the followers once there is a lake, and measure them."""

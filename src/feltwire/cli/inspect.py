@@ -84,6 +84,8 @@ def _follower_state(follower: Any, reached: dict[int, int]) -> dict[str, Any]:
 def _show_status(found: dict[str, Any]) -> None:
     from rich.text import Text
 
+    from feltwire.schema import LEDGER_COUNTS
+
     out = common.console()
     lag = "unknown" if found["lag"] is None else f"{found['lag']:,} records"
     log = found["log"]
@@ -92,9 +94,11 @@ def _show_status(found: dict[str, Any]) -> None:
     for name, text in (("Lake", lake), ("Log", kept), ("Lag", lag)):
         out.print(Text.assemble((f"{name:<6}", "bold"), output.harmless(text)))
     out.print()
-    names = ("received", "kept", "duplicate", "filtered", "dead", "edited", "withdrawn", "unscored")
-    ledger = [[row["source"], *(row[name] for name in names)] for row in found["ledger"]]
-    _print_rows(out, "Ledger", ["source", *names], ledger)
+    sources = found["ledger"]
+    ledger = [[name, *(row[name] for row in sources)] for name in LEDGER_COUNTS]
+    _print_rows(
+        out, "Ledger: received = kept + duplicate + filtered + dead", ["", *(row["source"] for row in sources)], ledger
+    )
     if found["followers"]:
         rows = [[one["name"], "?" if one["lag"] is None else one["lag"], one["error"]] for one in found["followers"]]
         _print_rows(out, "Followers", ["name", "lag", "trouble"], rows)
@@ -110,7 +114,9 @@ def _print_rows(out: Any, title: str, names: list[str], rows: list[list[Any]]) -
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for number, name in enumerate(names):
         numeric = bool(rows) and isinstance(rows[0][number], int)
         table.add_column(name, justify="right" if numeric else "left")

@@ -116,12 +116,12 @@ def _write_for_people(table: "pa.Table", show: Mapping[str, Callable[[Any], str]
 
     from feltwire.cli.common import console
 
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name in columns:
-        number = pa.types.is_integer(table.schema.field(name).type) or pa.types.is_floating(
-            table.schema.field(name).type
-        )
-        shown.add_column(name, justify="right" if number else "left", overflow="fold")
+        kind = table.schema.field(name).type
+        number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        short = number or pa.types.is_timestamp(kind)
+        shown.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=short)
     for row in table.select(list(columns)).to_pylist():
         shown.add_row(*(Text(show.get(name, cell)(value)) for name, value in row.items()))
     console().print(shown)

@@ -63,14 +63,13 @@ def demo(
     with_web = _service(plan, settings, web=True, any_port=True)
     watch(with_web, Look.json if as_json else Look.view, title="demo", seconds=seconds)
     _tell_end(with_web)
-    here = f" --lake {lake}"
     common.talk(
         f"\nThe lake is at {lake}. Try:\n"
-        f"  feltwire windows{here} --every 1min --track airline\n"
-        f"  feltwire terms{here} --kind hashtag\n"
-        f"  feltwire sql{here} \"select text from posts where sentiment = 'negative' limit 5\"\n"
-        f"  feltwire doctor{here}\n"
-        f'  feltwire run --source bluesky: --track "coffee OR tea"     the same with real posts'
+        f"  feltwire windows --lake {lake} --every 1min --since 10min\n"
+        f"  feltwire terms --lake {lake} --kind hashtag\n"
+        f"  feltwire tail --at {lake} --track airline\n"
+        f"  feltwire doctor --lake {lake}\n"
+        'With real posts: feltwire run --source bluesky: --track "coffee OR tea"'
     )
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from feltwire.cli.output import harmless
+from feltwire.followers.console import LABELS, clean
 from feltwire.schema import ALL_TRACKS, SENTIMENTS
 
 if TYPE_CHECKING:
@@ -145,11 +146,12 @@ def _terms(terms: Sequence[dict[str, Any]], width: int) -> Text:
 
 
 def _posts(latest: Sequence[dict[str, Any]], rows: int, width: int) -> RenderableType:
-    from feltwire.followers.console import line
-
     lines = []
     for row in latest[:rows]:
-        shown = line(row)
+        sign, colour = LABELS.get(row["sentiment"], LABELS[None])
+        shown = Text(f"{row['event_time']:%H:%M:%S} ", "bright_black").append(f"{sign} ", f"bold {colour}")
+        who = row["author_handle"] or row["author_name"]
+        shown.append(f"@{clean(who)} " if who else "", "cyan").append(clean(row["text"] or ""))
         shown.truncate(width, overflow="ellipsis")
         lines.append(shown)
     return Group(*lines)
@@ -162,7 +164,8 @@ def plain_line(picture: "Picture", progress: "Progress | None") -> str:
     if progress is None:
         return f"{now} starting"
     shares = " ".join(f"{label} {total.share(label):.0%}" for label in SENTIMENTS)
-    counts = f"kept {progress.kept:,} ({progress.posts_per_s:,.0f}/s) lag {progress.lag:,}"
+    kept = picture.ledger.get("kept", 0)
+    counts = f"kept {kept:,} ({progress.posts_per_s:,.0f}/s) lag {progress.lag:,}"
     waits = f" waits: {harmless(progress.waiting)}" if progress.waiting else ""
     return f"{now} {counts} mood {total.net:+.2f} {shares}{waits}"
 
