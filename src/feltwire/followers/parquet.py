@@ -29,7 +29,7 @@ MERGE_FILES: Final = 8  # so many files of like size become one
 MAX_MERGED_BYTES: Final = 128_000_000  # and no file grows beyond this by merging
 ROW_GROUP_ROWS: Final = 100_000
 
-_OURS: Final = re.compile(r"\.?\d{8}-\d{8}\.parquet")
+_OURS: Final = re.compile(r"\d{8}-\d{8}\.parquet|\.\d{8}-\d{8}\.parquet\.tmp")
 _TABLES: Final = ("posts", "withdrawn")
 
 _log = logging.getLogger(__name__)
@@ -110,11 +110,11 @@ class ParquetFollower:
             named = {entry["name"] for entry in state[table]}
             unfinished = {name for name in named if not (folder / name).exists()}
             for path in list(folder.iterdir()):
-                if _OURS.fullmatch(path.name) and path.name not in named and path.name[1:] not in unfinished:
+                if _OURS.fullmatch(path.name) and path.name not in {*named, *map(_hidden, unfinished)}:
                     path.unlink()
             for name in sorted(unfinished):
                 try:
-                    os.replace(folder / f".{name}", folder / name)
+                    os.replace(folder / _hidden(name), folder / name)
                 except FileNotFoundError as error:
                     raise PositionError(
                         f"{folder / name} is missing: restore it, or empty {self._folder} to begin from nothing"
@@ -126,7 +126,7 @@ class ParquetFollower:
         pq.write_table(pa.Table.from_batches([rows]), sink, compression="zstd")
         content = sink.getvalue()
         name = f"{batch:08d}-{batch:08d}.parquet"
-        hidden = self._folder / table / f".{name}"
+        hidden = self._folder / table / _hidden(name)
         with _created(hidden) as handle:
             write_all(handle, content)
         os.replace(hidden, hidden.with_name(name))
@@ -144,9 +144,10 @@ class ParquetFollower:
             return state
         parts, folder = files[start:], self._folder / table
         name = f"{parts[0]['name'][:8]}-{parts[-1]['name'][9:17]}.parquet"
-        hidden = folder / f".{name}"
+        hidden = folder / _hidden(name)
         try:
             rows, size = _merged(hidden, [folder / part["name"] for part in parts])
+            sync_folder(folder)  # the manifest must not outlive, in a power cut, the file that it names
         except (OSError, pa.ArrowException) as error:
             _log.warning("%s: %d files are not merged now: %s", folder, len(parts), error)
             return state
@@ -182,6 +183,11 @@ def merge_start(files: list[dict[str, Any]]) -> int | None:
 
 def _step(entry: dict[str, Any]) -> int:
     return int(math.log(max(entry["rows"], 1), MERGE_FILES))
+
+
+def _hidden(name: str) -> str:
+    """Where a file is written: readers of Parquet folders pass over a leading dot, patterns over the ending."""
+    return f".{name}.tmp"
 
 
 def _layout(schema: pa.Schema) -> str:

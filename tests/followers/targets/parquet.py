@@ -16,7 +16,7 @@ class Target:
         self.options: dict[str, Any] = {}
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        files = sorted((self.path / table).glob("[!.]*.parquet"))
+        files = sorted((self.path / table).glob("*.parquet"))
         return [row for path in files for row in pq.ParquetFile(path).read().to_pylist()]
 
     def attach(self, follower: Any) -> None:
