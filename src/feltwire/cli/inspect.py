@@ -96,9 +96,8 @@ def _show_status(found: dict[str, Any]) -> None:
     out.print()
     sources = found["ledger"]
     ledger = [[name, *(row[name] for row in sources)] for name in LEDGER_COUNTS]
-    _print_rows(
-        out, "Ledger: received = kept + duplicate + filtered + dead", ["", *(row["source"] for row in sources)], ledger
-    )
+    names = ["", *(row["source"] for row in sources)]
+    _print_rows(out, "Ledger: received = kept + duplicate + filtered + dead", names, ledger)
     if found["followers"]:
         rows = [[one["name"], "?" if one["lag"] is None else one["lag"], one["error"]] for one in found["followers"]]
         _print_rows(out, "Followers", ["name", "lag", "trouble"], rows)
@@ -114,9 +113,7 @@ def _print_rows(out: Any, title: str, names: list[str], rows: list[list[Any]]) -
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0))
     for number, name in enumerate(names):
         numeric = bool(rows) and isinstance(rows[0][number], int)
         table.add_column(name, justify="right" if numeric else "left")
@@ -187,7 +184,7 @@ def list_pipelines(*, lake: LakePath = None, config: ConfigFile = None, as_json:
     if as_json:
         output.write_json(rows)
         return
-    shown = [[row["name"], row["backlog"], row["seen_at"]] for row in rows]
+    shown = [[row["name"], row["backlog"], row["seen_at"][:19]] for row in rows]
     _print_rows(common.console(), "Pipelines", ["name", "backlog", "last seen"], shown)
 
 

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    import pyarrow as pa
-
     from feltwire.config import Settings
 
 POLL_S = 0.3
 MAX_ROWS = 2_000
+
+Rows = list[dict[str, Any]]
 
 
 def tail(
@@ -51,14 +51,12 @@ def tail(
     with stopped_by_signals(stop):
         batches = _log_rows(settings, lines, stop) if log else _lake_rows(settings, lines, track, stop)
         for batch in batches:
-            for row in batch.to_pylist():
+            for row in batch:
                 write(row)
             sys.stdout.flush()
 
 
-def _lake_rows(
-    settings: "Settings", lines: int, track: str | None, stop: "threading.Event"
-) -> "Iterator[pa.RecordBatch | pa.Table]":
+def _lake_rows(settings: "Settings", lines: int, track: str | None, stop: "threading.Event") -> "Iterator[Rows]":
     from feltwire.lake import open_lake
     from feltwire.lake.reader import literal
 
@@ -66,29 +64,23 @@ def _lake_rows(
     after = lake.positions()["posts"]
     only = f"where array_has(tracks, {literal(track)})" if track else ""
     last = lake.sql(f"select * from posts {only} order by ingested_at desc, log_offset desc limit {lines}")
-    yield last.take(list(reversed(range(last.num_rows))))
+    yield list(reversed(last.to_pylist()))
     while not stop.wait(POLL_S):
         posts, _, after = lake.changes(after, MAX_ROWS)
-        yield _of_track(posts, track)
+        yield [row for row in posts.to_pylist() if track is None or track in (row["tracks"] or ())]
 
 
-def _of_track(posts: "pa.RecordBatch", track: str | None) -> "pa.RecordBatch":
-    if track is None or not posts.num_rows:
-        return posts
-    return posts.filter([track in (tracks or ()) for tracks in posts.column("tracks").to_pylist()])
-
-
-def _log_rows(settings: "Settings", lines: int, stop: "threading.Event") -> "Iterator[pa.RecordBatch]":
+def _log_rows(settings: "Settings", lines: int, stop: "threading.Event") -> "Iterator[Rows]":
     log = common.open_the_log(settings)
     try:
         ends = log.ends()
-        yield log.tail(lines)
+        yield log.tail(lines).to_pylist()
         while not stop.wait(POLL_S):
             for partition in ends:
                 rows = log.read(partition, ends[partition], MAX_ROWS)
                 if rows.num_rows:
                     ends[partition] = rows["log_offset"][-1].as_py() + 1
-                    yield rows
+                    yield rows.to_pylist()
     finally:
         log.close()
 
