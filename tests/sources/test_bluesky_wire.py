@@ -199,6 +199,7 @@ def test_a_delete_withdraws_every_revision() -> None:
 @pytest.mark.parametrize(
     ("content", "withdrawn"),
     [
+        ({"active": False, "status": "deleted", "time": "2026-07-04T14:38:07.877Z"}, True),
         ({"active": False, "status": "deleted"}, True),
         ({"active": False, "status": "takendown"}, True),
         ({"active": False, "status": "suspended"}, True),
@@ -212,7 +213,8 @@ def test_a_delete_withdraws_every_revision() -> None:
 )
 def test_an_account_that_is_gone_takes_its_posts_along(content: Any, withdrawn: bool) -> None:
     row = both({"did": DID, "time_us": TIME_US, "kind": "account", "account": content})
-    expected = Row(schema.WITHDRAWAL, revision=schema.LAST_REVISION, author_id=DID)
+    at = content.get("time") if content else None
+    expected = Row(schema.WITHDRAWAL, revision=schema.LAST_REVISION, author_id=DID, created_at=at)
     assert row == (expected if withdrawn else None)
 
 

@@ -106,6 +106,7 @@ class _Post(msgspec.Struct):
 class _Account(msgspec.Struct):
     active: bool | None = None
     status: str | None = None
+    time: str | None = None  # when the account changed, the same on every host
 
 
 class _Commit(msgspec.Struct):
@@ -214,7 +215,8 @@ def _row(kind: str, did: str, commit: _Commit | None, account: _Account | None) 
     if kind == "account" and account is not None and account.active is False and account.status in _GONE:
         if not _is_did(did):
             raise _Unreadable("`did` is no DID")
-        return Row(schema.WITHDRAWAL, revision=schema.LAST_REVISION, author_id=did)
+        # The time tells a repeat of this withdrawal, which must not hide posts written since, from a later one.
+        return Row(schema.WITHDRAWAL, revision=schema.LAST_REVISION, author_id=did, created_at=account.time)
     return None
 
 
