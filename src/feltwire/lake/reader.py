@@ -11,7 +11,7 @@ from deltalake import QueryBuilder
 from deltalake.exceptions import DeltaError
 
 from feltwire import schema
-from feltwire.errors import ConfigError, LakeError
+from feltwire.errors import ConfigError, LakeError, PositionError
 from feltwire.interfaces import Position
 from feltwire.lake.append import position
 from feltwire.lake.storage import Location
@@ -143,7 +143,12 @@ def read_changes(
     room = max_posts
     for partition, end in sorted(snapshot.positions("posts").items()):
         start = after.get(partition, 0)
-        if start >= end or room <= 0:
+        if start > end:
+            raise PositionError(
+                f"the follower is at {start} in log partition {partition}, the lake {location.path!r} only at {end}: "
+                "it followed another lake. Give it a destination of its own"
+            )
+        if start == end or room <= 0:
             continue
         found, stop = _posts_behind(snapshot, partition, start, end, room)
         room -= sum(rows.num_rows for rows in found)

@@ -43,11 +43,10 @@ _CONFIGURATION: Final = {
 
 
 def open_table(location: Location, table: str) -> DeltaTable:
-    """A fresh handle on a table. Raises ConfigError when there is none, LakeError when it cannot be reached."""
+    """A fresh handle on a table. Raises LakeError when it cannot be reached, also for now not being there: a volume
+    that is away comes back."""
     try:
         return DeltaTable(location.uri(table), storage_options=dict(location.options) or None)
-    except TableNotFoundError as error:
-        raise ConfigError(f"there is no lake at {location.path!r}: it lacks the table {table!r}") from error
     except (DeltaError, OSError) as error:
         raise LakeError(f"the table {location.uri(table)} cannot be opened: {error}") from error
 
@@ -84,7 +83,15 @@ def create_tables(location: Location, owner: Owner) -> None:
 
 def read_owner(location: Location) -> Owner:
     """Whose lake it is. Raises ConfigError when there is no lake, or one that Feltwire did not make."""
-    described = _description(open_table(location, "posts"))
+    try:
+        handle = DeltaTable(location.uri("posts"), storage_options=dict(location.options) or None)
+    except TableNotFoundError as error:
+        raise ConfigError(
+            f"there is no lake at {location.path!r}: name another, or make one by `feltwire run`"
+        ) from error
+    except (DeltaError, OSError) as error:
+        raise LakeError(f"the lake {location.path!r} cannot be opened: {error}") from error
+    described = _description(handle)
     return Owner(str(described["pipeline"]), str(described["log"]), _partitions(described))
 
 
