@@ -56,6 +56,7 @@ class LakeSettings(_Section):
     storage_options: dict[str, str] = Field(
         default_factory=dict,
         description="What the object store needs: region, endpoint, keys. Keep secrets out of the file by `${NAME}`.",
+        examples=[{"AWS_REGION": "eu-central-1"}],
     )
 
 
@@ -92,6 +93,7 @@ class EngineSettings(_Section):
         ge=1,
         le=256,
         description="Processes that score beside the main one. Unset: as the machine allows.",
+        examples=[2],
     )
     max_backlog: int = Field(
         default=5_000_000,
@@ -99,7 +101,9 @@ class EngineSettings(_Section):
         description="Records in the log that are not in the lake yet; beyond, ingest waits.",
     )
     partitions: list[int] | None = Field(
-        default=None, description="The log's partitions to process. Unset: all. For several workers on one log."
+        default=None,
+        description="The log's partitions to process. Unset: all. For several workers on one log.",
+        examples=[[0]],
     )
     maintain: bool = Field(default=True, description="Whether this worker also compacts, vacuums and trims.")
 
@@ -111,6 +115,7 @@ class SourceSettings(_Plugin):
     name: str | None = Field(
         default=None,
         description="The key of the source's place in its stream, kept in the log. Unset: the URI without its options.",
+        examples=["bluesky"],
     )
 
 
@@ -139,10 +144,14 @@ class ServeSettings(_Section):
     )
     port: int = Field(default=8050, ge=0, le=65_535, description="The port; 0 takes a free one.")
     token: SecretStr | None = Field(
-        default=None, description="Who asks must bring it, as `Authorization: Bearer …`. From the environment only."
+        default=None,
+        description="Who asks must bring it, as `Authorization: Bearer …`. From the environment only.",
+        examples=["${FELTWIRE_TOKEN}"],
     )
     token_file: Path | None = Field(
-        default=None, description="A file that holds the token, readable by its owner only (mode 600)."
+        default=None,
+        description="A file that holds the token, readable by its owner only (mode 600).",
+        examples=["token"],
     )
     ready_lag: int = Field(
         default=1_000_000, ge=0, description="Records that the lake may be behind the log before `/readyz` says 503."
@@ -159,7 +168,9 @@ class SecretsSettings(_Section):
     """Values for `${NAME}` that the environment does not hold."""
 
     file: Path | None = Field(
-        default=None, description="A file of `NAME=value` lines, readable by its owner only (mode 600)."
+        default=None,
+        description="A file of `NAME=value` lines, readable by its owner only (mode 600).",
+        examples=["secrets.env"],
     )
 
 

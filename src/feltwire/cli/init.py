@@ -1,7 +1,11 @@
 """`feltwire init` writes the settings, `feltwire check` tries them."""
 
+import logging
+import queue
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from feltwire.config import Settings
 
 FILE: Final = "feltwire.toml"
+SOURCE_TIMEOUT_S: Final = 10.0
 
 
 def init(
@@ -85,7 +90,7 @@ def check(*, lake: LakePath = None, config: ConfigFile = None, as_json: AsJson =
       feltwire check
       feltwire check --config airline.toml --json
 
-    A network source is asked for its first batch, for 15 seconds at most; nothing is stored. Ends with exit code
+    A network source is asked for its first batch, for 10 seconds at most; nothing is stored. Ends with exit code
     1 when something does not work, 2 when a setting is wrong.
     """
     from feltwire.config import to_plan, token
@@ -170,12 +175,33 @@ def _writable(folder: Path) -> str:
     return f"{place} can be written"
 
 
+class _Warnings(logging.Handler):
+    """Keeps what the sources complain of, instead of showing it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    logger, handler = logging.getLogger("feltwire.sources"), _Warnings()
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield handler.texts
+    finally:
+        logger.propagate = True
+        logger.removeHandler(handler)
+
+
 def _try_source(source: Any) -> str:
     """Ask a source for its first batch, in a thread: one that hangs is told, not waited for."""
-    import queue
-    import threading
-
     answer: queue.Queue[str | Exception] = queue.Queue()
+    enough = threading.Event()
 
     def read() -> None:
         batches = source.read(None)
@@ -183,6 +209,7 @@ def _try_source(source: Any) -> str:
             for records, _ in batches:
                 if records.num_rows:
                     answer.put(f"{records.num_rows:,} records came")
+                if records.num_rows or enough.is_set():
                     return
             answer.put("it is empty")
         except Exception as error:  # noqa: BLE001  (told to the one who asked)
@@ -190,11 +217,15 @@ def _try_source(source: Any) -> str:
         finally:
             batches.close()
 
-    threading.Thread(target=read, daemon=True).start()
-    try:
-        found = answer.get(timeout=15.0)
-    except queue.Empty:
-        return "nothing came within 15 s"
+    reader = threading.Thread(target=read, daemon=True)
+    with _complaints() as complaints:
+        reader.start()
+        try:
+            found = answer.get(timeout=SOURCE_TIMEOUT_S)
+        except queue.Empty:
+            found = ConfigError(complaints[-1]) if complaints else "nothing to hear, and no complaint"
+        enough.set()
+        reader.join(2.0)
     if isinstance(found, Exception):
         raise ConfigError(str(found)) from found
     return found

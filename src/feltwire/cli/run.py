@@ -56,9 +56,7 @@ def demo(
 
     story = f"story_minutes={DEMO_STORY_MINUTES}&history_minutes={DEMO_HISTORY_MINUTES}"
     source = f"simulator:?seed={seed}&rate={rate}&{story}"
-    settings = common.load_settings(
-        Path("/dev/null"), lake=lake, sources=[source], tracks=DEMO_TRACKS, other={"pipeline": {"name": "demo"}}
-    )
+    settings = common.load_settings(Path("/dev/null"), lake=lake, sources=[source], tracks=DEMO_TRACKS)
     plan = to_plan(settings)
     with_web = _service(plan, settings, web=True, any_port=True)
     watch(with_web, Look.json if as_json else Look.view, title="demo", seconds=seconds)
