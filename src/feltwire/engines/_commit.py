@@ -36,6 +36,7 @@ class Committer:
         self._appenders = {table: Appender(lake.location, table, list(self._ids.values())) for table in schema.STREAMED}
         self._moved_at = dict.fromkeys(schema.STREAMED, time.monotonic())
         self._unfinished: dict[str, tuple[list[Written], dict[str, int]]] = {}
+        self._level = False
         self._check_against_log()
 
     def position(self, table: str, partition: int) -> int:
@@ -74,7 +75,12 @@ class Committer:
         self._unfinished.clear()
 
     def rest(self) -> None:
-        """Move the tables that got no rows lately up to `posts`; called now and then, and at the end."""
+        """Move the tables that got no rows lately up to `posts`; called now and then, and at the end.
+
+        Does nothing while a batch is committed to some tables alone: its sums would be skipped for good.
+        """
+        if self._unfinished or not self._level:
+            return
         for partition in self.partitions:
             end = self.position("posts", partition)
             for table in schema.STREAMED:
@@ -92,6 +98,7 @@ class Committer:
             for table in ("windows", "terms", "ledger"):
                 while (start := self.position(table, partition)) < end:
                     self._level_span(table, partition, start, min(end, start + _LEVEL_ROWS))
+        self._level = True
 
     def _level_span(self, table: str, partition: int, start: int, end: int) -> None:
         snapshot = Snapshot(self._lake.location, self._lake.owner, ["posts", "dead_letters"])
@@ -151,15 +158,17 @@ class Committer:
                     f"the lake {self._lake.location.path!r} is at {beyond} in log partition {partition}, but the log "
                     f"ends at {ends.get(partition, 0)}: the log was cut, or this is not the lake's log"
                 )
-            if not reached["posts"] and self._has_rows(partition):
+            if not reached["posts"] and self._has_rows_alone(partition):
                 raise PositionError(
                     f"the lake {self._lake.location.path!r} has posts of log partition {partition} but no position "
                     "in it: it was restored or overwritten. Start a new lake"
                 )
 
-    def _has_rows(self, partition: int) -> bool:
+    def _has_rows_alone(self, partition: int) -> bool:
+        """Whether `posts` has rows of a partition and no position in it, both read from one version of the table."""
         snapshot = Snapshot(self._lake.location, self._lake.owner, ["posts"])
-        return bool(snapshot.table(f"select 1 from posts_all where log_partition = {partition} limit 1").num_rows)
+        rows = snapshot.table(f"select 1 from posts_all where log_partition = {partition} limit 1").num_rows
+        return bool(rows) and not snapshot.positions("posts").get(partition)
 
 
 def _account(records: pa.RecordBatch, posts: pa.RecordBatch, dead: set[int]) -> pa.RecordBatch:

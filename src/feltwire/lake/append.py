@@ -3,6 +3,7 @@
 The rules that this file keeps are in docs/lake.md; each was forced by an experiment.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
@@ -24,72 +25,81 @@ class Appender:
     """The append handle of one table, which does nothing else: appends files and moves positions.
 
     A position is an application transaction: its id, and the offset of the next record. `known` holds where this
-    worker believes each to be; a table that disagrees has been moved on by another worker.
+    worker believes each to be; a table that disagrees has been moved on by another worker. Beside every position
+    stands the mark of the worker that moved it there: a rival that had the same rows moves it to the same offset, and
+    what it wrote for them (other scores, other failures) is not what this worker has.
     """
 
     def __init__(self, location: Location, table: str, ids: Sequence[str]) -> None:
         """`ids` are the application transactions that this worker moves; their positions are read now."""
         self.table = table
         self._location = location
-        self._handle = self._open()
+        self._mark = secrets.randbits(62)
+        self._handle: DeltaTable | None = None
         self._commits = 0
-        self.known: dict[str, int] = {app_id: position(self._handle, app_id) for app_id in ids}
+        self.known: dict[str, int] = {app_id: position(self._current(), app_id) for app_id in ids}
 
     def commit(self, files: Sequence[Written], moves: Mapping[str, int]) -> None:
         """Append `files` and move each application transaction of `moves` to its new value, at once.
 
         Raises ClaimError when another worker has moved one of them: the rows are then theirs, and the caller
-        leaves. Raises LakeError when nothing was committed and the same call may be tried again.
+        leaves. Raises LakeError when it is not known to be committed: the same call is then made again.
         """
-        self._check_unmoved(moves)
-        actions: list[AddAction | RemoveAction] = [file.action() for file in files]
-        try:
-            write_transaction(self._handle, self.table, actions, moves)
-        except (DeltaError, OSError) as error:
-            if not self._landed(moves):
-                raise LakeError(f"the table {self.table!r} took no commit: {error}") from error
+        if not self._landed(moves):
+            actions: list[AddAction | RemoveAction] = [file.action() for file in files]
+            marks = {_mark_id(app_id): self._mark for app_id in moves}
+            try:
+                write_transaction(self._current(), self.table, actions, {**moves, **marks})
+            except (DeltaError, OSError) as error:
+                self._handle = None
+                check_schema(self._current(), self.table)
+                if not self._landed(moves):
+                    raise LakeError(f"the table {self.table!r} took no commit: {error}") from error
         self.known.update(moves)
         self._advance()
 
-    def _check_unmoved(self, moves: Mapping[str, int]) -> None:
-        for app_id in moves:
-            try:
-                found = position(self._handle, app_id)
-            except (DeltaError, OSError):  # the log that a held handle reads from was cleaned up meanwhile
-                self._handle = self._open()
-                found = position(self._handle, app_id)
-            if found != self.known[app_id]:
-                raise ClaimError(
-                    f"another worker moved the table {self.table!r} on: {app_id} is at {found}, "
-                    f"this worker left it at {self.known[app_id]}"
-                )
-
     def _landed(self, moves: Mapping[str, int]) -> bool:
-        """After an error: whether the commit is in the table nevertheless.
+        """Whether this very commit is in the table already: an attempt may land and fail nevertheless.
 
         Raises ClaimError when another worker was faster.
         """
-        self._handle = self._open()
-        check_schema(self._handle, self.table)
-        found = {app_id: position(self._handle, app_id) for app_id in moves}
-        if found == dict(moves):
+        try:
+            return self._compare(moves)
+        except (DeltaError, OSError):  # the log that a held handle reads from was cleaned up meanwhile
+            self._handle = None
+            return self._compare(moves)
+
+    def _compare(self, moves: Mapping[str, int]) -> bool:
+        handle = self._current()
+        found = {app_id: position(handle, app_id) for app_id in moves}
+        if found == {app_id: self.known[app_id] for app_id in moves}:
+            return False
+        if found == moves and all(position(handle, _mark_id(app_id)) == self._mark for app_id in moves):
             return True
-        self._check_unmoved(moves)
-        return False
+        raise ClaimError(
+            f"another worker moved the table {self.table!r} on: it is at {found}, this worker left it at "
+            f"{ {app_id: self.known[app_id] for app_id in moves} }"
+        )
 
     def _advance(self) -> None:
         """Bring the handle behind its own commit; an error here is of no weight, the commit stands."""
         self._commits += 1
+        if self._handle is None or not self._commits % _COMMITS_A_HANDLE:
+            self._handle = None
+            return
         try:
-            if self._commits % _COMMITS_A_HANDLE:
-                self._handle.update_incremental()
-            else:
-                self._handle = self._open()
-        except (DeltaError, OSError, LakeError):
-            self._handle = self._open()
+            self._handle.update_incremental()
+        except (DeltaError, OSError):
+            self._handle = None
 
-    def _open(self) -> DeltaTable:
-        return open_table(self._location, self.table)
+    def _current(self) -> DeltaTable:
+        if self._handle is None:
+            self._handle = open_table(self._location, self.table)
+        return self._handle
+
+
+def _mark_id(app_id: str) -> str:
+    return f"{app_id}/by"
 
 
 def position(handle: DeltaTable, app_id: str) -> int:
