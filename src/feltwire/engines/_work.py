@@ -8,6 +8,7 @@ it, or in an executor of a cluster.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -85,12 +86,29 @@ def run_safely(pipeline: Pipeline, batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _refused(record: pa.RecordBatch, reason: str) -> pa.RecordBatch:
-    """One record as the pipeline would have given it, dead."""
+    """One record as the pipeline would have given it, dead; withdrawals and repeats stay what they are.
+
+    It has all that a row of `posts` must have, since `keep_settled` may keep it.
+    """
+    outcome = _OF_OTHERS.get(record["kind"][0].as_py(), schema.DEAD)
+    day = pc.strftime(record["ingested_at"], format="%Y-%m-%d")
     columns = {name: record[name] for name in record.schema.names}
+    columns |= {
+        "outcome": pa.array([outcome], pa.string()),
+        "refusal": pa.array([reason if outcome == schema.DEAD else None], pa.string()),
+        "event_time": record["ingested_at"],
+        "redated": pa.array([True]),
+        "day": day,
+        "tracks": pa.array([[]], schema.STRINGS),
+        "scored": pa.array([False]),
+        "truncated": pa.array([False]),
+    }
     for column in [*schema.POSTS, pa.field("late", pa.bool_()), pa.field("clean_text", pa.string())]:
         columns.setdefault(column.name, pa.nulls(1, column.type))
-    columns |= {"outcome": pa.array([schema.DEAD]), "refusal": pa.array([reason])}
     return pa.RecordBatch.from_pydict(columns)
+
+
+_OF_OTHERS: Final[dict[str, str | None]] = {schema.WITHDRAWAL: None, schema.DUPLICATE: schema.DUPLICATE}
 
 
 def write_posts(location: Location, posts: pa.RecordBatch) -> list[Written]:
