@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ MAX_ROWS: Final = 10_000  # posts of one request, and about as many of one batch
 _LINES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
+_GATHER_S: Final = 0.005
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -90,6 +92,7 @@ class Inbox:
     bytes: int = 0
     _waiting: deque[Posted] = field(default_factory=deque)
     _closed: bool = False
+    _crowded: bool = False  # the last time several requests waited: then a moment's patience gathers many more
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def put(self, posted: Posted) -> None:
@@ -112,12 +115,16 @@ class Inbox:
         with self._changed:
             if not self._waiting:
                 self._changed.wait(timeout_s)
+        if self._crowded and self._waiting:
+            time.sleep(_GATHER_S)
+        with self._changed:
             while self._waiting and count < MAX_ROWS:
                 posted = self._waiting.popleft()
                 self.rows -= len(posted.objects)
                 self.bytes -= posted.size
                 count += len(posted.objects)
                 taken.append(posted)
+            self._crowded = len(taken) > 1
         return taken
 
     def close(self) -> list[Posted]:
