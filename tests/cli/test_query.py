@@ -1,0 +1,145 @@
+"""Questions to a lake."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from tests.cli.making import POSTS, feltwire, invoke, invoke_json
+
+from feltwire.errors import ConfigError
+
+
+def test_windows_as_json_hold_every_column(lake: Path) -> None:
+    rows = invoke_json("windows", "--every", "1h", "--json", "--lake", str(lake))
+    total = next(row for row in rows if row["track"] == "*")
+    assert total["n"] == len(POSTS)
+    assert total["window"] == "2026-11-20T12:00:00Z"
+    assert total["net"] == pytest.approx(total["share_positive"] - total["share_negative"])
+
+
+def test_windows_in_time_and_by_track(lake: Path) -> None:
+    at = (
+        "--since",
+        "2026-11-20T12:01",
+        "--until",
+        "2026-11-20T12:02",
+        "--every",
+        "1min",
+        "--json",
+        "--lake",
+        str(lake),
+    )
+    (row,) = invoke_json("windows", "--track", "airline", *at)
+    assert (row["n"], row["n_negative"]) == (1, 1)
+    assert invoke_json("windows", "--since", "1h", "--json", "--lake", str(lake)) == []
+
+
+def test_windows_for_people_fit_eighty_columns(lake: Path) -> None:
+    text = invoke("windows", "--every", "1h", "--lake", str(lake))
+    assert "airline" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_windows_as_csv(lake: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(feltwire(
+        "windows", "--every", "1h", "--format", "csv", "--lake", str(lake), cwd=lake.parent
+    ).stdout)))  # fmt: skip
+    assert {row["track"]: row["n"] for row in rows} == {"*": "5", "airline": "2", "rest": "3"}
+
+
+def test_terms(lake: Path) -> None:
+    rows = invoke_json("terms", "--kind", "hashtag", "--json", "--lake", str(lake))
+    assert rows == [{"kind": "hashtag", "term": "larkwing", "n": 2, "n_negative": 1, "n_positive": 1}]
+    assert "larkwing" in invoke("terms", "--lake", str(lake))
+
+
+def test_sql_and_its_forms(lake: Path) -> None:
+    query = "select hashtags from posts order by log_offset limit 1"
+    assert invoke_json("sql", query, "--json", "--lake", str(lake)) == [{"hashtags": ["larkwing"]}]
+    rows = invoke_json("sql", "select count(*) n from posts", "--json", "--lake", str(lake))
+    assert rows == [{"n": 5}]
+    assert invoke_json("sql", "select count(*) n from posts", "--as-of", "1d", "--json", "--lake", str(lake)) == [
+        {"n": 0}
+    ]
+
+
+def test_what_somebody_posted_does_not_steer_the_terminal(lake: Path) -> None:
+    for command in (["sql", "select text from posts"], ["tail", "--once", "--at"], ["tail", "--once", "--log", "--at"]):
+        arguments = [*command, str(lake)] if command[-1] == "--at" else [*command, "--lake", str(lake)]
+        text = invoke(*arguments)
+        assert "\x1b[31m" not in text
+        assert "script" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sql", "drop table posts"], "only statements that read"),
+        (["sql", "select nothing from posts"], "SQL: "),
+        (["windows", "--since", "soon"], "--since 'soon': expected a time"),
+        (["windows", "--every", "often"], "often"),
+        (["terms", "--kind", "words"], "unknown kind of term"),
+        (["export", "--format", "xls"], "expected one of csv, jsonl, parquet"),
+        (["correct", "posts:no", "sentiment", "negative"], "has no post"),
+        (["withdraw", "no-source"], "is no post's id"),
+    ],
+)
+def test_bad_use_is_told(lake: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        invoke(*arguments, "--lake", str(lake))
+
+
+def test_an_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = feltwire("windows", "--lake", "nowhere", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("feltwire: there is no lake at 'nowhere'")
+    assert done.stderr.count("\n") == 1
+    assert feltwire("windows", "--nonsense", cwd=tmp_path).returncode == 2
+
+
+def test_export_in_every_form(lake: Path, tmp_path: Path) -> None:
+    lines = invoke("export", "--lake", str(lake)).splitlines()
+    texts = [json.loads(line)["text"] for line in lines]
+    assert texts == [text for _, text, _ in POSTS]
+    invoke("export", "--format", "parquet", "--out", str(tmp_path / "x.parquet"), "--lake", str(lake))
+    table = pq.read_table(tmp_path / "x.parquet")
+    assert table["text"].to_pylist() == texts
+    invoke("export", "--format", "csv", "--track", "airline", "--out", str(tmp_path / "x.csv"), "--lake", str(lake))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text(encoding="utf-8"))))
+    assert [row["text"] for row in rows] == texts[:2]
+    assert json.loads(rows[0]["hashtags"]) == ["larkwing"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_reader_that_leaves_is_no_error(lake: Path) -> None:
+    import subprocess
+    import sys
+
+    command = f"{sys.executable} -m feltwire.cli export --lake {lake} | head -c 10 > /dev/null"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+
+
+def test_tail_shows_what_is_there(lake: Path) -> None:
+    text = invoke("tail", "--once", "--at", str(lake), "--track", "rest", "-n", "2")
+    assert [line.split()[1] for line in text.splitlines()] == ["+", "-"]
+    kinds = [
+        json.loads(line)["kind"] for line in invoke("tail", "--log", "--once", "--json", "--at", str(lake)).splitlines()
+    ]
+    assert kinds == ["post"] * 5 + ["refusal"]
+
+
+def test_status_and_doctor(lake: Path) -> None:
+    status = invoke_json("status", "--json", "--lake", str(lake))
+    assert status["lag"] == 0
+    (ledger,) = status["ledger"]
+    assert (ledger["received"], ledger["kept"], ledger["dead"]) == (6, 5, 1)
+    assert status["tables"]["posts"]["rows"] == 5
+    assert "received" in invoke("status", "--lake", str(lake))
+    findings = invoke_json("doctor", "--json", "--lake", str(lake))
+    assert findings
+    assert all(finding["ok"] for finding in findings)
+    assert "FAIL" not in invoke("doctor", "--lake", str(lake))
