@@ -85,6 +85,7 @@ class Story:
         self.mess = mess  # share of lines that are not plain posts
         self._posts: list[Row] = []
         self._count = 0
+        self.accounts = 0  # withdrawals of whole accounts
         self._began = datetime.now(UTC) - timedelta(hours=2)
         self.truth = Truth()
 
@@ -114,6 +115,7 @@ class Story:
                 row = {"kind": "withdrawal", "id": older["id"]}
             elif dice < 0.83:
                 row = {"kind": "withdrawal", "author_id": older["author_id"]}
+                self.accounts += 1
             else:
                 row["created_at"] = self._random.choice([None, "2099-01-01T00:00:00Z"])
         if row.get("kind") != "withdrawal":
