@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -176,7 +176,7 @@ def _whole(terms: tuple[Term, ...]) -> str:
     return f"[{''.join(first[1:-1] for first in firsts)}](?:{'|'.join(kinds)})"
 
 
-@cache
+@lru_cache(256)
 def _patterns(terms: tuple[Term, ...]) -> tuple[str, re.Pattern[str]]:
     """For words and phrases: a hint for RE2, and the pattern for `re`."""
     return "|".join(_hint(term.value) for term in terms), re.compile(_whole(terms), re.DOTALL)
