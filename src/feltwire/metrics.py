@@ -70,10 +70,6 @@ SOURCE_GAPS: Final = Counter(
 SOURCE_RECONNECTS: Final = Counter(
     "feltwire_source_reconnects", "Times that a source connected again.", ["source"], registry=REGISTRY
 )
-SOURCE_UP: Final = Gauge(
-    "feltwire_source_up", "1 while the source delivers or is quiet by nature, 0 while it is away.", ["source"],
-    registry=REGISTRY,
-)  # fmt: skip
 INGEST_WAITING: Final = Gauge(
     "feltwire_ingest_waiting", "1 while ingest takes nothing: the backlog is full, or the log cannot be written.",
     registry=REGISTRY,
@@ -105,15 +101,6 @@ COMMIT_RETRIES: Final = Counter(
 QUERYABLE_SECONDS: Final = Histogram(
     "feltwire_ingest_to_queryable_seconds", "Time from a post's receipt until a query of the lake sees it.",
     registry=REGISTRY, buckets=SHORT_SECONDS,
-)  # fmt: skip
-MODEL_SECONDS: Final = Histogram(
-    "feltwire_model_seconds", "Time that a model took for a batch of texts.", ["model"], registry=REGISTRY,
-    buckets=SHORT_SECONDS,
-)  # fmt: skip
-MODEL_TEXTS: Final = Counter("feltwire_model_texts", "Texts that a model scored.", ["model"], registry=REGISTRY)
-MAINTENANCE_SECONDS: Final = Histogram(
-    "feltwire_maintenance_seconds", "Time of one turn of maintenance of a table.", ["table"], registry=REGISTRY,
-    buckets=SHORT_SECONDS,
 )  # fmt: skip
 
 # Followers.

@@ -68,6 +68,7 @@ class Service:
         self.error: BaseException | None = None
         self.followers = [FollowerThread(one.name, _Feed(self), one.follower) for one in destinations]
         self._followed: dict[str, int] = {}
+        self._errors: dict[str, Exception | None] = {}
         self._lake: Lake | None = None
         self._log: LogReader | None = None
         self._engine = threading.Thread(target=self._run_engine, name="engine") if engine else None
@@ -175,6 +176,9 @@ class Service:
             metrics.FOLLOWER_LAG.labels(follower=thread.name).set(behind(end, thread.position))
             metrics.FOLLOWER_POSTS.labels(follower=thread.name).inc(max(0, thread.applied - before))
             self._followed[thread.name] = thread.applied
+            if thread.error is not None and thread.error is not self._errors.get(thread.name):
+                metrics.FOLLOWER_ERRORS.labels(follower=thread.name).inc()
+            self._errors[thread.name] = thread.error
 
 
 class _Feed:

@@ -9,15 +9,16 @@ import typer
 
 from feltwire import __version__
 from feltwire.cli import change, init, inspect, query, run, score, tail
+from feltwire.cli.help import HelpGroup
 from feltwire.errors import ConfigError, FeltwireError
 
 HELP = """What people feel, as it happens: listens to public posts, scores each one, and keeps the mood.
 
 \b
-  feltwire demo                                 watch a simulated stream; needs no network
+  feltwire demo                              watch an invented stream, offline
   feltwire run --source bluesky: --track "delta OR united"
-  feltwire score "What a lovely airline"        score a text, or a file
-  feltwire windows --every 15min --since 6h     the mood, window by window
+  feltwire score "What a lovely airline"     score a text, or a file
+  feltwire windows --every 15min --since 6h  the mood, window by window
   feltwire sql "select sentiment, count(*) from posts group by 1"
 
 Every command has a `--help` of its own with examples. Exit codes: 0 done, 1 failed, 2 used or configured wrongly.
@@ -25,9 +26,10 @@ Every command has a `--help` of its own with examples. Exit codes: 0 done, 1 fai
 
 app = typer.Typer(
     name="feltwire",
+    cls=HelpGroup,
     help=HELP,
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # its help by rich takes half a second, most of it to import Markdown and Pygments
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

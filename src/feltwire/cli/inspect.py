@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from feltwire.config import Settings
     from feltwire.lake import Lake
 
-pipelines = typer.Typer(help="The pipelines that the log waits for before it forgets.", no_args_is_help=True)
+pipelines = typer.Typer(
+    help="The pipelines that the log waits for before it forgets.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 def status(*, lake: LakePath = None, config: ConfigFile = None, as_json: AsJson = False) -> None:

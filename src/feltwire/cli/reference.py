@@ -1,6 +1,7 @@
 """The settings as text, out of their own fields: the file that `init` writes, and the reference of the docs."""
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -94,3 +95,18 @@ def _default(field: FieldInfo) -> str:
         return "required"
     default = field.get_default(call_default_factory=True)
     return "unset" if default in (None, {}, []) else f"`{_value(default)}`"
+
+
+BEGIN: Final = "<!-- settings: begin -->\n"
+END: Final = "<!-- settings: end -->"
+
+
+def main(page: Path) -> None:
+    """Write the reference into its place in a page of the docs."""
+    text = page.read_text(encoding="utf-8")
+    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+    page.write_text(f"{before}\n{markdown()}\n{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

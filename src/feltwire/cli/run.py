@@ -85,10 +85,10 @@ def run(
     """Listen, score, store and show: the whole way, in one process.
 
     \b
-      feltwire run                                             what feltwire.toml says
+      feltwire run                                      what feltwire.toml says
       feltwire run --source bluesky: --track "delta OR united" --track tea=tea
       feltwire run --source file:posts.csv --until-idle --lake ./posts
-      feltwire run --source bluesky: --model none: --json      one line of JSON a second
+      feltwire run --source bluesky: --model none: --json
 
     Stopped or killed, it goes on where it was: nothing is lost and nothing doubled.
     """
