@@ -57,17 +57,17 @@ def follow(
 
 
 def _known_places(cursor: Cursor | None, paths: list[Path]) -> Cursor:
-    """The places out of a cursor; out of one that was made by reading to the end, with mode = finite, too."""
+    """The places out of a cursor; out of one that was made by reading one file to its end, with mode = finite, too."""
     if cursor and isinstance(cursor.get("files"), dict):
         return dict(cursor["files"])
     if not cursor or "file" not in cursor:
         return {}
-    places: Cursor = {cursor["file"]: cursor}
-    for path in paths:
-        if str(path) < cursor["file"]:  # read to its end
-            size = path.stat().st_size
-            places[str(path)] = {"offset": size, "line": size, "head": Head(path).at(size)}
-    return places
+    if any(str(path) < cursor["file"] for path in paths):
+        raise ConfigError(
+            "file: mode = follow cannot go on where mode = finite ended among several files, since it did not note "
+            "how far each was read: follow one of them, or give the source another name in the configuration"
+        )
+    return {cursor["file"]: cursor}
 
 
 class _Followed:

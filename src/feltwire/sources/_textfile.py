@@ -55,8 +55,42 @@ def place_of(cursor: dict[str, Any]) -> Place:
 def open_binary(path: Path) -> BinaryIO:
     """The file's bytes, unpacked if its name ends in .gz."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        return _Packed(path)  # type: ignore[return-value]
     return path.open("rb")
+
+
+class _Packed:
+    """What can be unpacked of a .gz file: a damaged one is read up to the damage, and only then raises."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = gzip.open(path, "rb")  # noqa: SIM115  # closed by close()
+        self._damage: Exception | None = None
+
+    def read(self, size: int) -> bytes:
+        if self._damage is not None:
+            raise self._damage
+        pieces: list[bytes] = []
+        try:
+            while size > 0 and (piece := self._file.read1(size)):
+                pieces.append(piece)
+                size -= len(piece)
+        except _BROKEN as error:
+            if not pieces:
+                raise
+            self._damage = error
+        return b"".join(pieces)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "_Packed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Head:
