@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -40,17 +41,16 @@ class Pool:
             self._executor = _executor(self.pipeline, self.location, self._wanted)
             self._started = self._executor.submit(_nothing)
         if self._executor is not None and self._ready:
-            return self._executor.submit(_work, batch, settled)
+            try:
+                return self._executor.submit(_work, batch, settled)
+            except BrokenProcessPool:  # a process has died: the next `submit` starts new ones
+                self._end(wait=False)
         future: Future[Done] = Future()
         try:
             future.set_result(work(self.pipeline, self.location, batch, settled))
         except Exception as error:  # noqa: BLE001 - handed to whoever asks for the result, as an executor does
             future.set_exception(error)
         return future
-
-    def restart(self) -> None:
-        """Give up the processes, such as after one has died; the next `submit` starts new ones."""
-        self._end(wait=False)
 
     def close(self) -> None:
         """End the processes."""

@@ -204,8 +204,6 @@ class Processing:
         for each in queue:
             each.future.cancel()
         queue.clear()
-        if all(not others for others in self._queues.values()):
-            self.pool.restart()
 
     def _commit(self, done: Sequence[Done], stop: threading.Event) -> None:
         """Commit, however long the lake is away; when told to stop meanwhile, leave it to the next start.
