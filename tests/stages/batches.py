@@ -110,7 +110,8 @@ def check_laws(stage: Stage, first: pa.RecordBatch, second: pa.RecordBatch) -> p
     both = pa.Table.from_batches([first, second]).combine_chunks().to_batches()
     whole = both[0] if both else first
     result = stage(whole)
-    parts = pa.Table.from_batches([stage(whole.slice(0, len(first))), stage(second)])
+    parts = pa.Table.from_batches([stage(whole.slice(0, len(first))), stage(whole.slice(len(first)))])
+    assert pa.Table.from_batches([stage(first), stage(second)]).to_pylist() == parts.to_pylist()
     assert len(result) == len(first) + len(second)
     assert result.schema.names[: len(whole.schema.names)] == whole.schema.names
     assert parts.schema == result.schema

@@ -25,9 +25,8 @@ def test_case(case: Any) -> None:
 def test_the_longest_text_is_kept_and_a_longer_one_is_dead() -> None:
     longest = "é" * schema.MAX_TEXT_CHARS
     first, second = match(batch_of({"text": longest}, {"text": longest + "!"}), tracks=[]).to_pylist()
-    assert (first["outcome"], first["refusal"], first["payload"]) == (schema.KEPT, None, None)
+    assert (first["outcome"], first["refusal"]) == (schema.KEPT, None)
     assert (second["outcome"], second["refusal"]) == (schema.DEAD, TOO_LONG)
-    assert second["payload"] == longest[: schema.MAX_PAYLOAD_CHARS]
 
 
 def test_an_outcome_that_stands_stays() -> None:

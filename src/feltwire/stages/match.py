@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from feltwire import schema
 from feltwire import tracks as matching
-from feltwire.stages._columns import open_posts, placed, where, with_columns
+from feltwire.stages._columns import open_posts, placed, with_columns
 
 NO_TEXT: Final = "a post without a text"
 TOO_LONG: Final = f"a text of more than {schema.MAX_TEXT_CHARS:,} characters"
@@ -19,9 +19,9 @@ def match(batch: pa.RecordBatch, *, tracks: Sequence[matching.Track]) -> pa.Reco
     """Add `tracks` (the names of those that a post matches) and `outcome`.
 
     A post or edit is kept when it matches a track or none is given, else filtered; without a text, or with one of
-    more than MAX_TEXT_CHARS characters, it is dead, `refusal` says why and `payload` holds the beginning. Refusals
-    and records of unknown kind are dead, duplicates are duplicates, withdrawals have no outcome. `tracks` is null
-    in rows that are no posts. An outcome that an earlier stage gave stays.
+    more than MAX_TEXT_CHARS characters, it is dead and `refusal` says why. Refusals and records of unknown kind are
+    dead, duplicates are duplicates, withdrawals have no outcome. `tracks` is null in rows that are no readable posts.
+    An outcome that an earlier stage gave stays.
     """
     posts = open_posts(batch)
     text = batch.column("text")
@@ -47,12 +47,7 @@ def match(batch: pa.RecordBatch, *, tracks: Sequence[matching.Track]) -> pa.Reco
     )
     return with_columns(
         batch,
-        {
-            "tracks": names,
-            "outcome": outcome,
-            "refusal": why,
-            "payload": _payload(batch, pc.and_(posts, too_long)),
-        },
+        {"tracks": names, "outcome": outcome, "refusal": why},
     )
 
 
@@ -80,12 +75,3 @@ def _unknown(batch: pa.RecordBatch, outcome: pa.StringArray) -> pa.BooleanArray:
     kinds = pa.array([schema.POST, schema.EDIT, schema.REFUSAL])
     stray = pc.and_not(pc.fill_null(pc.equal(outcome, schema.DEAD), False), pc.is_in(batch.column("kind"), kinds))
     return pc.and_(stray, pc.is_null(batch.column("refusal")))
-
-
-def _payload(batch: pa.RecordBatch, too_long: pa.BooleanArray) -> pa.StringArray:
-    """The payload, and for texts that are too long, where there is none, their beginning."""
-    payload = batch.column("payload")
-    if not pc.any(too_long).as_py():
-        return payload
-    beginning = pc.utf8_slice_codeunits(where(too_long, batch.column("text")), 0, schema.MAX_PAYLOAD_CHARS)
-    return pc.coalesce(payload, beginning)
