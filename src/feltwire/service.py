@@ -41,6 +41,18 @@ class Listen:
     ready_lag: int = 1_000_000
 
 
+class _Stop(threading.Event):
+    """An event that passes on to another, which may be set without this one."""
+
+    def __init__(self, other: threading.Event) -> None:
+        super().__init__()
+        self._other = other
+
+    def set(self) -> None:
+        super().set()
+        self._other.set()
+
+
 class Service:
     """Runs a plan until `stop` is set or, with `until_idle`, all is done. Use it as a context manager.
 
@@ -54,14 +66,15 @@ class Service:
         engine: str | None = "local",
         destinations: tuple[Destination, ...] = (),
         listen: Listen | None = None,
-        stop: threading.Event | None = None,
     ) -> None:
         """`engine` None: nothing is ingested or processed, the lake is only shown and followed.
 
         Raises ConfigError where the port is taken.
         """
         self.plan = plan
-        self.stop = stop or threading.Event()
+        self._engine_stop = threading.Event()  # the engine sets it as well, when it ends by itself
+        self.stop: threading.Event = _Stop(self._engine_stop)
+        """Set it to end the service; it is not set when the engine ends by itself."""
         self.progress: Progress | None = None
         """The engine's last word; None before its first."""
         self.report: Report | None = None
@@ -75,6 +88,7 @@ class Service:
         self._engine_name = engine
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
         self._ended = threading.Event()
+        self._following = threading.Event()
         self._web = _web_server(self, listen) if listen else None
 
     @property
@@ -139,13 +153,15 @@ class Service:
             return
         end = self.lake().positions()["posts"]
         while not self.stop.wait(WATCH_S):
-            if all(behind(end, thread.position) == 0 or not thread.alive for thread in self.followers):
+            if self._following.is_set() and all(
+                behind(end, thread.position) == 0 or not thread.alive for thread in self.followers
+            ):
                 return
 
     def _run_engine(self) -> None:
         try:
             engine = registry.load("engines", str(self._engine_name))
-            self.report = engine.run(self.plan, stop=self.stop, observe=self._observe)
+            self.report = engine.run(self.plan, stop=self._engine_stop, observe=self._observe)
         except BaseException as error:  # noqa: BLE001  (raised again in the thread that waits)
             self.error = error
 
@@ -155,16 +171,15 @@ class Service:
 
     def _watch(self) -> None:
         """Start the followers once there is a lake, and measure them."""
-        started = False
         while not self._ended.wait(WATCH_S):
             if not self.followers:
                 continue
             try:
                 lake = self.lake()
-                if not started:
+                if not self._following.is_set():
                     for thread in self.followers:
                         thread.start()
-                    started = True
+                    self._following.set()
                 self._measure(lake)
             except FeltwireError:
                 continue
