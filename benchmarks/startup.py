@@ -1,5 +1,6 @@
 """How soon it is there, and how much it takes: `python -m benchmarks startup`."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,11 +39,11 @@ def _base_install_mb() -> float:
     """An empty environment with the pinned requirements and the project."""
     with tempfile.TemporaryDirectory() as folder:
         python = f"{folder}/bin/python"
-        uv = [sys.executable, "-m", "uv"]
+        uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
         for command in (
-            [*uv, "venv", "--quiet", folder, "--python", sys.executable, "--clear"],
-            [*uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", "requirements/base.txt"],
-            [*uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "."],
+            [uv, "venv", "--quiet", folder, "--python", sys.executable, "--clear"],
+            [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", "requirements/base.txt"],
+            [uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "."],
         ):
             subprocess.run(command, check=True, cwd=ROOT)
         files = (path for path in Path(folder).rglob("*") if path.is_file() and not path.is_symlink())
