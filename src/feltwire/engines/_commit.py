@@ -21,6 +21,9 @@ from feltwire.lake.storage import Written
 logger = logging.getLogger(__name__)
 
 IDLE_MOVE_S: Final = 10.0  # a table that gets no rows still moves its position this often, or trimming stalls
+# Move with every batch, rows or none. `posts`, since the sums of a batch must never be ahead of it; `dead_letters`,
+# the first table, since it decides which worker has the batch: a rival's failures may be other records.
+_EVERY_BATCH: Final = ("dead_letters", "posts")
 _LEVEL_ROWS: Final = 50_000  # of the log are levelled at a time
 
 
@@ -67,8 +70,7 @@ class Committer:
             if table not in self._unfinished:
                 self._unfinished[table] = (self._files(table, done), self._moves(table, ends))
             files, moves = self._unfinished[table]
-            # `posts` moves with every batch: the sums of a batch must never be ahead of it.
-            due = table == "posts" or time.monotonic() - self._moved_at[table] >= IDLE_MOVE_S
+            due = table in _EVERY_BATCH or time.monotonic() - self._moved_at[table] >= IDLE_MOVE_S
             if moves and (files or due):
                 self._append(table, files, moves)
                 self._unfinished[table] = ([], {})
