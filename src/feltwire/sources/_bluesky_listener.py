@@ -9,11 +9,11 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from feltwire import schema
+from feltwire import metrics, schema
 from feltwire.interfaces import Cursor
 from feltwire.sources._bluesky_host import Link
 from feltwire.sources._bluesky_place import FIRST_TIME_CURSOR, Gap, Place
-from feltwire.sources._bluesky_rows import Row, refused, tid_time_us, to_batch
+from feltwire.sources._bluesky_rows import NAME, Row, refused, tid_time_us, to_batch
 from feltwire.sources._jetstream import PARSERS, Event
 from feltwire.sources._watchdog import Watchdog
 from feltwire.sources._websocket import ClosedError, Message
@@ -227,6 +227,7 @@ class Listener:
         reason = self._notice or "the server starts later than it was asked to"
         gap = Gap(place_us, start_us, self._host, reason)
         self._tally.gaps.append(gap)
+        metrics.SOURCE_GAPS.labels(source=NAME).inc()
         self._place.missed(gap)
         _log.warning("gap: %s has nothing of the %.1f s behind our place (%s)", self._host, gap.seconds, reason)
 

@@ -17,6 +17,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from feltwire import metrics
 from feltwire.errors import ConfigError
 from feltwire.interfaces import Cursor
 from feltwire.sources._bluesky_host import Host, Link
@@ -157,6 +158,7 @@ class BlueskySource:
                 host.stalls = 0 if progressed else host.stalls + 1
             turn += 1 if isinstance(failure, SilentError) or not progressed else 0
             self._tally.reconnects += 1
+            metrics.SOURCE_RECONNECTS.labels(source=NAME).inc()
             delay_s = random.uniform(0.0, min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(failures, 10)))
             following = self._hosts[turn % len(self._hosts)].name
             reason = str(failure) or type(failure).__name__
