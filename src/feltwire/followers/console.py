@@ -127,8 +127,9 @@ def line(row: dict[str, Any]) -> Text:
 
 def clean(text: str) -> str:
     """One line without anything that steers a terminal or turns the writing direction around."""
-    plain = _BLANKS.sub(" ", text[:MAX_CHARS]).strip()
-    return "".join(char for char in plain if unicodedata.category(char)[0] != "C" or char in _KEPT_FORMATS)
+    spaced = _BLANKS.sub(" ", text[:MAX_CHARS])
+    plain = "".join(char for char in spaced if unicodedata.category(char)[0] != "C" or char in _KEPT_FORMATS)
+    return " ".join(plain.split())
 
 
 def _withdrawal(row: dict[str, Any]) -> Text:
