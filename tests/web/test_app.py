@@ -63,6 +63,16 @@ def test_the_face_of_a_lake(lake: Path, program: Callable[..., str]) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+def test_the_alerts_of_the_docs_are_rules(tmp_path: Path, program: Callable[..., str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    begin = page.index("groups:\n")
+    (tmp_path / "rules.yml").write_text(page[begin : page.index("```", begin)], encoding="utf-8")
+    command = [program("promtool", package="prometheus"), "check", "rules", str(tmp_path / "rules.yml")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert "4 rules found" in checked.stdout
+
+
 def test_a_lake_that_cannot_be_read_is_not_ready(tmp_path: Path) -> None:
     def absent() -> Lake:
         raise LakeError("the lake is\naway")
