@@ -38,12 +38,15 @@ def remove_withdrawn(location: Location, owner: Owner) -> int:
 
 def _remove_partition(location: Location, owner: Owner, partition: int, end: int) -> int:
     app_id = owner.withdrawn_id(partition)
+    # The sums first, then the posts: a span that a rival has begun on is then whole in what is read of the posts.
+    handles = {table: open_table(location, table) for table in _SUMMED}
     snapshot = Snapshot(location, owner, ["posts", "dead_letters"])
     done = position(snapshot.handles["posts"], app_id)
-    handles = {table: open_table(location, table) for table in _SUMMED}
-    ahead = {position(handle, app_id) for handle in handles.values()} - {done}
-    if ahead:  # a maintainer was stopped half-way: finish the span that it began
-        end = max(ahead)
+    begun = {position(handle, app_id) for handle in handles.values()}
+    if min(begun) < done:
+        return 0  # a rival has finished a span in between
+    if max(begun) > done:  # a maintainer was stopped half-way: finish the span that it began
+        end = max(begun)
     if end <= done or not _any_withdrawal(snapshot, partition, done, end):
         return 0
     victims = _victims(snapshot, partition, done, end)
