@@ -23,9 +23,11 @@ DEMO_TRACKS: Final = (
     "football=castlemere",
     'film="lanterns of vessary"',
 )
-# The story begins a little before its turn: calm behind, and within half a minute the mood drops.
-DEMO_STORY_MINUTES: Final = 6.0
-DEMO_HISTORY_MINUTES: Final = 0.8
+# The story has begun a minute ago, at high rates less, and turns a little after the start.
+DEMO_HISTORY_S: Final = 60.0
+DEMO_HISTORY_RECORDS: Final = 20_000
+DEMO_TURN_S: Final = 15.0
+TURN_SHARE: Final = 0.2  # of the simulator's story has passed when the mood turns
 
 UntilIdle = Annotated[
     bool, typer.Option("--until-idle", help="Stop once every source has ended and everything is stored.")
@@ -54,7 +56,9 @@ def demo(
     from feltwire.cli.watching import Look, watch
     from feltwire.config import to_plan
 
-    story = f"story_minutes={DEMO_STORY_MINUTES}&history_minutes={DEMO_HISTORY_MINUTES}"
+    history_s = min(DEMO_HISTORY_S, DEMO_HISTORY_RECORDS / rate)
+    story_s = (history_s + DEMO_TURN_S) / TURN_SHARE
+    story = f"story_minutes={story_s / 60:.3f}&history_minutes={history_s / 60:.3f}"
     source = f"simulator:?seed={seed}&rate={rate}&{story}"
     settings = common.load_settings(Path("/dev/null"), lake=lake, sources=[source], tracks=DEMO_TRACKS)
     plan = to_plan(settings)
