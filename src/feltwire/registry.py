@@ -18,8 +18,8 @@ from feltwire.errors import ConfigError, MissingExtraError
 
 KINDS: Final = ("sources", "logs", "models", "engines", "followers")
 
-# Libraries that are not part of the base install, and the extra that brings each.
-EXTRAS: Final[dict[str, str]] = {"boto3": "s3"}
+# Libraries that are not part of the base install, where the extra that brings one is named otherwise.
+EXTRAS: Final[dict[str, str]] = {}
 
 
 def names(kind: str) -> list[str]:
