@@ -129,7 +129,7 @@ def _bar(total: "Mood", width: int) -> Text:
             size = left
         name = f" {label} {share:.0%}"
         shown = (name if len(name) <= size else "").ljust(size)
-        bar.append(shown, f"black on {COLOURS[label]}" if label != "neutral" else "white on bright_black")
+        bar.append(shown, f"bold white on {COLOURS[label]}")
         left -= size
     return bar
 
