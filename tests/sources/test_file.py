@@ -250,6 +250,7 @@ def test_a_folder_and_a_pattern_mean_files_in_the_order_of_names(tmp_path: Path)
         ("file:{dir}/none.jsonl", "no file at"),
         ("file:{dir}/odd.xyz", "cannot tell the format of 'odd.xyz'"),
         ("file:{dir}/notext.csv", "say columns=text=NAME"),
+        ("file:{dir}/array.json", "is one JSON array"),
         ("file:{dir}/notext.csv?mode=follow", "say columns=text=NAME"),
         ("file:{dir}/p.parquet?mode=follow", "is packed"),
         ("file:{dir}/p.jsonl?rate=5", "needs mode = replay"),
@@ -265,6 +266,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, uri: str, says: str) 
     write(tmp_path / "p.parquet", POSTS)
     write(tmp_path / "odd.xyz", POSTS)
     write(tmp_path / "notext.csv", [{"a": 1, "b": 2}])
+    (tmp_path / "array.json").write_text(json.dumps(POSTS, indent=2))
     with pytest.raises(ConfigError, match=says) as caught:
         rows_of(uri.format(dir=tmp_path))
     assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from feltwire import schema
 from feltwire.sources._chunk import Chunk, whole_refused
-from feltwire.sources._lines import MAX_RECORD_LINES, Lines, Parsed, parse_csv, parse_json, parse_text
+from feltwire.sources._lines import BOM, MAX_RECORD_LINES, Lines, Parsed, parse_csv, parse_json, parse_text
 from feltwire.sources._rows import Rows
 
 MAX_ROWS: Final = 8_192
@@ -299,3 +299,13 @@ def has_text(path: Path, form: Form, rows: Rows) -> bool:
     except _BROKEN:
         return True
     return found is None or "text" in rows.wanted(found[0])
+
+
+def is_array(path: Path) -> bool:
+    """Whether a file begins as one JSON array over several lines does, or as one of objects in a single line."""
+    try:
+        with open_binary(path) as handle:
+            head = handle.read(4_096).removeprefix(BOM).split()
+    except _BROKEN:
+        return False
+    return bool(head) and (head[0] == b"[" or head[0].startswith((b"[{", b"[[")))

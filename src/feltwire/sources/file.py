@@ -159,6 +159,13 @@ class FileSource:
     def _file_chunks(self, path: Path, place: Place, *, alone: bool) -> Iterator[Chunk | None]:
         form = self._form(path)
         parquet = form.name == "parquet"
+        if form.name == "jsonl" and _ending(path) == ".json" and _textfile.is_array(path):
+            reason = "one JSON array: make it an object a line, as by jq -c '.[]'"
+            if alone:
+                raise ConfigError(f"file: {path.name!r} is {reason}")
+            if place.line == 0:
+                yield whole_refused(self._rows, str(path), 1, reason)
+            return
         fits = _parquet.has_text(path, self._rows) if parquet else _textfile.has_text(path, form, self._rows)
         if not fits:
             if alone:
