@@ -29,7 +29,7 @@ def wanted(*, dev: bool) -> list[Requirement]:
     """What pyproject.toml asks for."""
     lines = list(PROJECT["project"]["dependencies"])
     if dev:
-        lines += [line for extra in PROJECT["project"]["optional-dependencies"].values() for line in extra]
+        lines += [line for extra in PROJECT["project"].get("optional-dependencies", {}).values() for line in extra]
         lines += PROJECT["dependency-groups"]["dev"]
     return [Requirement(line) for line in lines]
 
