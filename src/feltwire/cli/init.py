@@ -127,8 +127,11 @@ def _trials(settings: "Settings") -> "Iterator[Tried]":
 
 
 def _try(name: str, trial: Callable[[], str]) -> Tried:
+    from feltwire.cli.progress import working
+
     try:
-        return Tried(name, True, trial())
+        with working(f"trying {name}"):
+            return Tried(name, True, trial())
     except FeltwireError as error:
         return Tried(name, False, str(error))
     except OSError as error:

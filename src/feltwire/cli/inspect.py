@@ -148,6 +148,7 @@ def doctor(*, lake: LakePath = None, config: ConfigFile = None, as_json: AsJson 
 
     Also while it is being written. Ends with exit code 1 when something is wrong.
     """
+    from feltwire.cli.progress import working
     from feltwire.doctor import examine
     from feltwire.lake import open_lake
 
@@ -160,7 +161,8 @@ def doctor(*, lake: LakePath = None, config: ConfigFile = None, as_json: AsJson 
         except ConfigError as error:
             log = None
             common.talk(f"Without the log: {error}")
-        findings = examine(opened, log)
+        with working("examining the lake"):
+            findings = examine(opened, log)
     if as_json:
         output.write_json([{"name": one.name, "ok": one.ok, "detail": one.detail} for one in findings])
     else:

@@ -31,3 +31,15 @@ def counting(what: str, *, unit: str, total: int | None = None) -> Iterator[Call
             progress.update(task, rate=f"{speed:,.0f}/s" if speed else "")
 
         yield advance
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner, while something takes its time. Silent where nobody looks."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} …"):
+        yield

@@ -11,8 +11,12 @@ from feltwire.cli.common import AsJson, ConfigFile, LakePath, ModelUri, Sources,
 from feltwire.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from feltwire.cli.watching import Look
     from feltwire.config import Settings
+    from feltwire.following import Step
+    from feltwire.lake import Lake
     from feltwire.plan import Plan
     from feltwire.service import Destination, Service
 
@@ -203,11 +207,9 @@ def follow(
     """
     import threading
 
-    from feltwire.cli import output
-    from feltwire.following import Step
     from feltwire.following import follow as follow_feed
     from feltwire.lake import open_lake
-    from feltwire.service import behind, stopped_by_signals
+    from feltwire.service import stopped_by_signals
 
     settings = common.load_settings(config, lake=lake)
     known = [follower.name for follower in settings.followers]
@@ -216,14 +218,29 @@ def follow(
     (destination,) = _destinations(settings, only=name)
     feed = open_lake(settings.lake.path, storage_options=settings.lake.storage_options)
     stop = threading.Event()
+    observe = _teller(feed, name, as_json=as_json, every_s=0.0 if once else 1.0)
+    with stopped_by_signals(stop):
+        try:
+            follow_feed(feed, destination.follower, stop=stop, once=once, observe=observe, name=name)
+        finally:
+            close = getattr(destination.follower, "close", None)
+            if close is not None:
+                close()
+
+
+def _teller(feed: "Lake", name: str, *, as_json: bool, every_s: float) -> "Callable[[Step], None]":
+    """Tells how far a follower is, at most every so many seconds."""
+    from feltwire.cli import output
+    from feltwire.service import behind
+
     done = 0
     told = 0.0
 
-    def observe(step: Step) -> None:
+    def tell(step: "Step") -> None:
         nonlocal done, told
         done += step.posts
         now = time.monotonic()
-        if now - told < 1.0 and not (once and not step.posts):
+        if now - told < every_s:
             return
         told = now
         lag = behind(feed.positions()["posts"], step.position)
@@ -232,13 +249,7 @@ def follow(
         else:
             common.talk(f"{name}: {done:,} posts, lag {lag:,}" + (f", waits: {step.error}" if step.error else ""))
 
-    with stopped_by_signals(stop):
-        try:
-            follow_feed(feed, destination.follower, stop=stop, once=once, observe=observe, name=name)
-        finally:
-            close = getattr(destination.follower, "close", None)
-            if close is not None:
-                close()
+    return tell
 
 
 def _serve_at(port: int | None) -> dict[str, dict[str, object]]:
