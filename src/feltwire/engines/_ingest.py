@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
+_LONGEST_LOG_WAIT_S = 5.0
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Ingest:
                     duplicates = self.log.append(records, source=self.plan.key, cursor=cursor)
             except LogError as error:
                 self._wait(f"the log takes nothing: {error}", wait_s)
-                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+                wait_s = min(wait_s * 2, _LONGEST_LOG_WAIT_S)
                 if self.stop.is_set():
                     return False
                 continue

@@ -1,7 +1,6 @@
 """The processing loop of the local engine, from the log to the lake: read ahead, work, commit in order."""
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ COMMIT_ROWS: Final = 40_000  # at most, in one commit
 MAINTENANCE: Final = -1  # the claim to maintain a pipeline's lake, in the place of a partition
 _KEEP_S: Final = 30.0  # between two trimmings of the log
 _FIRST_WAIT_S: Final = 0.2
-_LONGEST_WAIT_S: Final = 15.0
+_LONGEST_WAIT_S: Final = 5.0
 
 # What may pass by itself: a full disk, an unreachable lake, a worker that the system has killed.
 _PASSING: Final = (RetryableError, OSError, DeltaError, pa.ArrowException, BrokenProcessPool)
@@ -88,6 +87,10 @@ class Processing:
     _rested_at: float = field(default_factory=time.monotonic)
     _kept_at: float = field(default_factory=time.monotonic)
     _maintains: bool = False
+    _owed: list[Done] = field(default_factory=list)  # worked on, and not in every table yet
+    _try_at: float = 0.0  # before then, what has failed is not tried again
+    _wait_s: float = _FIRST_WAIT_S
+    _lag: int = 0
 
     @classmethod
     def open(cls, plan: Plan, log: ClaimableLog, resources: ExitStack) -> "Processing":
@@ -95,7 +98,7 @@ class Processing:
 
         Raises ConfigError, ClaimError or PositionError; claims are released by `resources`.
         """
-        ends, starts = log.ends(), log.begins()
+        ends = log.ends()
         partitions = sorted(ends) if plan.partitions is None else sorted(plan.partitions)
         unknown = set(partitions) - set(ends)
         if unknown:
@@ -108,6 +111,7 @@ class Processing:
         committer = Committer(lake, log, partitions)
         committer.level()
         log.register(plan.pipeline, committer.lowest())
+        starts = log.begins()  # which stays: nobody trims what a registered pipeline has not passed
         return cls(
             plan=plan,
             log=log,
@@ -121,25 +125,45 @@ class Processing:
             _queues={partition: deque() for partition in partitions},
         )
 
-    def step(self, stop: threading.Event) -> bool:
-        """Read ahead, and commit what is done; False when there was nothing to do."""
+    def step(self) -> bool:
+        """Read ahead, and commit what is done; False when there is nothing to do now.
+
+        Never waits for a lake or a log that is away: a later call tries again. Raises ClaimError when another
+        worker was faster: it has the rows.
+        """
+        if time.monotonic() < self._try_at:
+            return False
+        if self._owed:
+            return self._commit()
         try:
             read = self._read_ahead()
         except LogError as error:
-            self._wait(stop, f"the log cannot be read: {error}", 1.0)
-            return True
-        done = self._take_done(stop)
-        if done:
-            self._commit(done, stop)
-        elif not read and time.monotonic() - self._rested_at >= IDLE_MOVE_S:
-            self._rested_at = time.monotonic()
-            self.committer.rest()
-        return bool(read or done)
+            return self._pause(f"the log cannot be read: {error}")
+        self._owed = self._take_done()
+        if self._owed:
+            return self._commit()
+        return read or self._rest()
 
     def lag(self) -> int:
-        """Records in the log that are not in the lake."""
+        """Records in the log that are not in the lake; while the log cannot be asked, what was found last."""
+        try:
+            self._lag = self._count_lag()
+        except LogError as error:
+            logger.debug("the log cannot be asked: %s", error)
+        return self._lag
+
+    def idle(self) -> bool:
+        """Whether every table has every record."""
+        try:
+            return not self._count_lag()
+        except LogError:
+            return False
+
+    def _count_lag(self) -> int:
         ends, starts = self.log.ends(), self.log.begins()
         reached = {p: max(self.committer.position("posts", p), starts.get(p, 0)) for p in self._queues}
+        for each in self._owed:  # of these, some tables may have taken theirs
+            reached[each.partition] = min(reached[each.partition], each.start)
         return sum(max(0, ends.get(partition, 0) - offset) for partition, offset in reached.items())
 
     def maintain(self) -> None:
@@ -179,7 +203,7 @@ class Processing:
                 submitted = True
         return submitted
 
-    def _take_done(self, stop: threading.Event) -> list[Done]:
+    def _take_done(self) -> list[Done]:
         """The finished batches at the head of the queues, in order; waits a little for the first."""
         taken: list[Done] = []
         for partition, queue in self._queues.items():
@@ -191,7 +215,7 @@ class Processing:
                     break
                 except _PASSING as error:
                     self._start_over(partition, queue)
-                    self._wait(stop, f"a batch could not be worked on: {error}", _FIRST_WAIT_S)
+                    self._pause(f"a batch could not be worked on: {error}")
                     break
                 self.batch_s = time.monotonic() - queue.popleft().began
                 taken.append(done)
@@ -205,27 +229,46 @@ class Processing:
             each.future.cancel()
         queue.clear()
 
-    def _commit(self, done: Sequence[Done], stop: threading.Event) -> None:
-        """Commit, however long the lake is away; when told to stop meanwhile, leave it to the next start.
-
-        Raises ClaimError when another worker was faster: it has the rows.
-        """
-        wait_s = _FIRST_WAIT_S
-        while True:
-            try:
-                self.committer.commit(done)
-                break
-            except _PASSING as error:
-                metrics.COMMIT_RETRIES.labels(table="lake").inc()
-                self._wait(stop, f"the lake takes nothing: {error}", wait_s)
-                if stop.is_set():
-                    return
-                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
-        self.waiting = ""
+    def _commit(self) -> bool:
+        """Commit what is owed; where the lake is away it stays owed, when stopped meanwhile to the next start."""
+        try:
+            self.committer.commit(self._owed)
+        except _PASSING as error:
+            metrics.COMMIT_RETRIES.labels(table="lake").inc()
+            return self._pause(f"the lake takes nothing: {error}")
+        done, self._owed = self._owed, []
+        self._go_on()
         self.processed += sum(each.end - each.start for each in done)
         self.kept += sum(each.kept for each in done)
         self.batches += 1
         self._measure(done)
+        return True
+
+    def _rest(self) -> bool:
+        """With nothing else to do, move the tables that got no rows; always False."""
+        if any(self._queues.values()):
+            return False
+        if time.monotonic() - self._rested_at >= IDLE_MOVE_S:
+            self._rested_at = time.monotonic()
+            try:
+                self.committer.rest()
+            except _PASSING as error:
+                return self._pause(f"the lake takes nothing: {error}")
+        self._go_on()
+        return False
+
+    def _pause(self, why: str) -> bool:
+        """Say why it does not go on, and leave the next try to a later step; always False."""
+        if self.waiting != why:
+            logger.warning("%s", why)
+        self.waiting = why
+        self._try_at = time.monotonic() + self._wait_s
+        self._wait_s = min(self._wait_s * 2, _LONGEST_WAIT_S)
+        return False
+
+    def _go_on(self) -> None:
+        self.waiting = ""
+        self._wait_s = _FIRST_WAIT_S
 
     def _measure(self, done: Sequence[Done]) -> None:
         metrics.BATCH_ROWS.observe(sum(each.end - each.start for each in done))
@@ -244,7 +287,7 @@ class Processing:
         if not self._maintains:
             try:
                 self.resources.enter_context(self.log.claim(self.plan.pipeline, MAINTENANCE))
-            except ClaimError:
+            except (ClaimError, LogError):
                 return False
             self._maintains = True
         return True
@@ -258,12 +301,6 @@ class Processing:
             self.log.trim()
         except (LogError, LakeError, OSError) as error:
             logger.warning("the log was not trimmed and is tried again: %s", error)
-
-    def _wait(self, stop: threading.Event, why: str, seconds: float) -> None:
-        if self.waiting != why:
-            logger.warning("%s", why)
-        self.waiting = why
-        stop.wait(seconds)
 
 
 def _begin(reached: int, oldest: int, partition: int) -> int:

@@ -77,7 +77,7 @@ class _Engine:
 
     def _loop(self) -> None:
         while not self.stop.is_set():
-            worked = self.processing.step(self.stop) if self.processing else False
+            worked = self.processing.step() if self.processing else False
             self._observe()
             if self.plan.until_idle and self._idle():
                 return
@@ -91,7 +91,7 @@ class _Engine:
         is in the log before its thread ends."""
         if any(ingest.alive for ingest in self.ingests):
             return False
-        return self.processing is None or self.processing.lag() == 0
+        return self.processing is None or self.processing.idle()
 
     def _full(self) -> bool:
         return self.processing is not None and self.processing.lag() > self.plan.max_backlog
@@ -115,7 +115,8 @@ class _Engine:
         return Progress(**self._counts(), posts_per_s=(processed - before) / max(span_s, 1e-9))
 
     def _counts(self) -> dict[str, Any]:
-        waits = [ingest.waiting for ingest in self.ingests] + [self.processing.waiting if self.processing else ""]
+        # Processing first: a full backlog is what follows when it waits.
+        waits = [self.processing.waiting if self.processing else "", *(ingest.waiting for ingest in self.ingests)]
         found: dict[str, Any] = {
             "received": sum(ingest.received for ingest in self.ingests),
             "duplicates": sum(ingest.duplicates for ingest in self.ingests),
