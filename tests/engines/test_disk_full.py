@@ -40,19 +40,19 @@ def _is_full(progress: dict[str, Any]) -> bool:
 ALL = [(what, processes) for what in ("lake", "log", "both") for processes in (0, 2)]
 
 
-@pytest.mark.parametrize(("what", "processes"), ALL if PROVING else [("lake", 2), ("log", 0)])
+@pytest.mark.parametrize("case", ALL if PROVING else [("lake", 2), ("log", 0)])
 def test_disk_full_and_room_again(
     tmp_path: Path,
     inbox: Path,
     disk: SmallDisk | None,
-    what: str,
-    processes: int,
+    case: tuple[str, int],
     record_property: Callable[[str, object], None],
 ) -> None:
     """Disk full: taking stops, the progress says why, and with room again it goes on: nothing lost or doubled."""
     if disk is None:
         return
     story = Story(SEED)
+    what, processes = case
     lake = (tmp_path if what == "log" else disk.path) / "lake"
     log = (tmp_path if what == "lake" else disk.path) / "log.db"
     story.write(inbox / "0.jsonl", 200)
