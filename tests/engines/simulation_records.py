@@ -53,7 +53,7 @@ class Stream:
     _revisions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.log = MemoryLog(Options(partitions=self.partitions), clock=lambda: self.clock)  # type: ignore[call-arg]
+        self.log = MemoryLog(Options(partitions=self.partitions), clock=lambda: self.clock)
 
     def append(self, rows: int) -> None:
         """Append so many records."""

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from tests.engines.simulation_records import WORDS
+
 from feltwire import schema
 from feltwire.interfaces import LogReader
 from feltwire.lake import Lake
-from tests.engines.simulation_records import WORDS
 
 Row = dict[str, Any]
 Place = tuple[int, int]
@@ -105,7 +106,7 @@ def window_sums(posts: Iterable[Row]) -> dict[Any, tuple[Any, ...]]:
     for post in posts:
         for track in ("*", *post["tracks"]):
             key = (_minute(post["event_time"]), track, post["source"], post["lang"])
-            row = [1, int(bool(post["scored"]))]
+            row: list[Any] = [1, int(bool(post["scored"]))]
             row += [int(post["sentiment"] == label) for label in schema.SENTIMENTS]
             row += [post[f"p_{label}"] or 0.0 for label in schema.SENTIMENTS]
             sums[key] = [a + b for a, b in zip(sums.get(key, [0] * len(row)), row, strict=True)]
