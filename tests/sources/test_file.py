@@ -460,6 +460,7 @@ BYTES = st.lists(
 ).map(b"".join)
 
 
+@pytest.mark.prove
 @given(BYTES)
 def test_any_bytes_as_csv_give_rows_that_cover_every_line_once(content: bytes) -> None:
     lines = content.split(b"\n")
@@ -485,6 +486,7 @@ def test_csv_in_pieces_is_csv_in_one(content: bytes, size: int) -> None:
     assert found == list(zip(whole.rows, whole.starts, strict=True))
 
 
+@pytest.mark.prove
 @given(st.sampled_from(["p.csv", "p.jsonl", "p.txt", "p.parquet", "p.csv.gz"]), BYTES)
 def test_no_file_whatever_is_in_it_raises(name: str, content: bytes) -> None:
     path = Path(os.environ.get("PYTEST_TMP", "/dev/shm")) / f"feltwire-{os.getpid()}-{name}"

@@ -207,6 +207,7 @@ JSON = st.recursive(
 ROW = st.dictionaries(NAMES | st.text(max_size=8), JSON, max_size=6)
 
 
+@pytest.mark.prove
 @given(st.lists(ROW | JSON, max_size=6))
 def test_any_rows_become_as_many_records_and_none_looks_at_its_neighbours(rows: list[Any]) -> None:
     together = records(rows)

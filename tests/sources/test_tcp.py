@@ -199,6 +199,7 @@ LINES = st.lists(
 ).map(lambda lines: [line.replace(b"\n", b" ") for line in lines])
 
 
+@pytest.mark.prove
 @given(LINES, st.sampled_from([_lines.parse_mixed, _lines.parse_json, _lines.parse_text]))
 def test_any_line_is_a_record_or_a_refusal(lines: list[bytes], parse: Callable[[list[bytes]], _lines.Parsed]) -> None:
     parsed = parse(lines)
