@@ -218,7 +218,7 @@ def test_a_heartbeat_comes_every_second(name: str, tmp_path: Path) -> None:
             for _ in range(NUMBER):
                 begun_s = time.monotonic()
                 batch, _ = next(batches)
-                assert time.monotonic() - begun_s < 1.3
+                assert time.monotonic() - begun_s < 1.5
                 if not batch.num_rows:
                     break
             else:

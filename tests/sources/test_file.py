@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.sources.reading import Row, reading, rows_of, texts, until
 
@@ -351,7 +352,7 @@ def test_a_long_wait_in_a_replay_has_heartbeats(tmp_path: Path) -> None:
         first, _ = next(batches)
         begun_s = time.monotonic()
         second, cursor = next(batches)
-        assert time.monotonic() - begun_s < 1.0
+        assert time.monotonic() - begun_s < 1.5
     assert (first.num_rows, second.num_rows) == (1, 0)
     assert cursor["line"] == 1
 
@@ -487,14 +488,13 @@ def test_csv_in_pieces_is_csv_in_one(content: bytes, size: int) -> None:
 
 
 @pytest.mark.prove
+@example("p.csv", b"\r")
 @given(st.sampled_from(["p.csv", "p.jsonl", "p.txt", "p.parquet", "p.csv.gz"]), BYTES)
 def test_no_file_whatever_is_in_it_raises(name: str, content: bytes) -> None:
-    path = Path(os.environ.get("PYTEST_TMP", "/dev/shm")) / f"feltwire-{os.getpid()}-{name}"
-    path.write_bytes(b"id,text,text\n" + content if name == "p.csv" else content)
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(b"id,text,text\n" + content if name == "p.csv" else content)
         rows = rows_of(f"file:{path}")
-    finally:
-        path.unlink()
     for row in rows:
         assert (row["kind"] == "refusal") == (row["refusal"] is not None)
         assert row["id"].startswith("file:")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from feltwire import schema
 from feltwire.errors import ConfigError
 from feltwire.sources import _coerce
-from feltwire.sources._rows import ALIASES, MAX_ID_CHARS, Rows, parse_columns
+from feltwire.sources._names import ALIASES, parse_columns
+from feltwire.sources._rows import MAX_ID_CHARS, Rows
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -208,6 +209,7 @@ ROW = st.dictionaries(NAMES | st.text(max_size=8), JSON, max_size=6)
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(1_800)
 @given(st.lists(ROW | JSON, max_size=6))
 def test_any_rows_become_as_many_records_and_none_looks_at_its_neighbours(rows: list[Any]) -> None:
     together = records(rows)

@@ -156,13 +156,17 @@ def test_created_at_runs_with_the_rate() -> None:
 
 @pytest.mark.parametrize("rate", [37.0, 20_000.0])
 def test_the_rate_is_kept_by_the_clock(rate: float) -> None:
+    """Never ahead of it; and whoever was held up, as on a busy machine, catches up with it."""
     begun_s = time.monotonic()
     given = 0
+    kept = False
     with reading(make(rate=rate, start=START)) as batches:
-        while time.monotonic() - begun_s < 1.0:
+        while not kept:
             given += next(batches)[0].num_rows
-        passed_s = time.monotonic() - begun_s
-    assert given == pytest.approx(rate * passed_s, rel=0.1)
+            passed_s = time.monotonic() - begun_s
+            assert given <= rate * passed_s + 1
+            assert passed_s < 20, given
+            kept = passed_s > 0.5 and given >= 0.95 * rate * passed_s - 1
 
 
 def test_a_slow_rate_has_heartbeats() -> None:
@@ -170,7 +174,7 @@ def test_a_slow_rate_has_heartbeats() -> None:
         assert next(batches)[0].num_rows == 1
         begun_s = time.monotonic()
         assert next(batches)[0].num_rows == 0
-        assert time.monotonic() - begun_s < 1.0
+        assert time.monotonic() - begun_s < 1.5
 
 
 def test_by_default_posts_are_of_now_also_after_a_pause() -> None:

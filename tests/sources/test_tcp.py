@@ -139,13 +139,13 @@ def test_heartbeats_while_silent_and_while_nobody_listens() -> None:
         for _ in range(3):
             begun_s = time.monotonic()
             assert next(batches)[0].num_rows == 0
-            assert time.monotonic() - begun_s < 1.0
+            assert time.monotonic() - begun_s < 1.5
         port = server.port
     with reading(make(port, max_pause_s=30)) as batches:
         for _ in range(4):
             begun_s = time.monotonic()
             assert next(batches)[0].num_rows == 0
-            assert time.monotonic() - begun_s < 1.0
+            assert time.monotonic() - begun_s < 1.5
 
 
 def test_a_server_that_comes_up_later_is_found() -> None:

@@ -84,6 +84,7 @@ class _Followed:
         self._text: TextFile | None = None
         self._head = Head(path)
         self._rotated_s: float | None = None
+        self._looked: tuple[int, int, int] | None = None  # inode, size and time of the file when last compared
         self._start(place)
 
     def close(self) -> None:
@@ -135,6 +136,7 @@ class _Followed:
         self._text = TextFile(path, self._form, self._rows, place, name=str(self._path))
         self._head = Head(path)
         self._rotated_s = None
+        self._looked = None
 
     def _is_over(self) -> bool:
         """Whether nobody writes into the open file any more."""
@@ -146,10 +148,15 @@ class _Followed:
             self._open(self._path, Place())
             return
         status = os.stat(self._path)
+        looks = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if looks == self._looked:
+            return
         if status.st_ino != text.inode:
             if self._rotated_s is None:
                 self._rotated_s = time.monotonic()
-        elif status.st_size < text.bytes_read or Head(self._path).at(text.offset) != self._head.at(text.offset):
+            return
+        self._looked = looks
+        if status.st_size < text.bytes_read or Head(self._path).at(text.offset) != self._head.at(text.offset):
             _log.info("%s was truncated; reading it from its start", self._path)
             self._open(self._path, Place())
 

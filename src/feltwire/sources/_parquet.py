@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feltwire.sources._chunk import Chunk, whole_refused
+from feltwire.sources._coerce import strings
 from feltwire.sources._lines import NO_UTF8
-from feltwire.sources._rows import Rows, strings
+from feltwire.sources._rows import Rows
 
 _BATCH_ROWS: Final = 8_192
 _BROKEN: Final = (pa.ArrowException, OSError, ValueError, EOFError)  # what pyarrow raises over damaged files

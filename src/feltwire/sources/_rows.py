@@ -5,9 +5,7 @@ becomes of a row depends on that row alone, never on the rows beside it in a bat
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
 
@@ -16,126 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feltwire import schema
-from feltwire.errors import ConfigError
-from feltwire.sources._coerce import CONVERTERS, Values, strings
+from feltwire.sources._coerce import CONVERTERS, Values
+from feltwire.sources._names import ALIASES, MAX_CHARS, PARENTS, meanings, squash
 
 MAX_ID_CHARS: Final = 512
-_MAX_NAME_CHARS: Final = 64
 _KINDS: Final = (schema.POST, schema.EDIT, schema.WITHDRAWAL)
-_PARENTS: Final = frozenset({"user", "author", "account", "publicmetrics"})
-_LANGUAGE: Final = r"^([a-z]{2,3})(?:[-_].*)?$"
 
-ALIASES: Final[dict[str, tuple[str, ...]]] = {
-    "kind": ("kind",),
-    "id": ("idstr", "id", "tweetid", "postid", "statusid", "messageid", "uri"),
-    "revision": ("revision",),
-    "text": ("text", "fulltext", "content", "body", "tweet", "tweettext", "posttext", "message", "comment"),
-    "author_id": (
-        "authorid",
-        "useridstr",
-        "userid",
-        "did",
-        "user.idstr",
-        "user.id",
-        "author.id",
-        "author.did",
-        "account.id",
-    ),
-    "author_handle": (
-        "authorhandle",
-        "handle",
-        "screenname",
-        "username",
-        "userscreenname",
-        "user",
-        "author",
-        "user.screenname",
-        "user.username",
-        "user.handle",
-        "author.username",
-        "author.handle",
-        "account.acct",
-        "account.username",
-    ),
-    "author_name": (
-        "authorname",
-        "displayname",
-        "user.name",
-        "author.name",
-        "author.displayname",
-        "account.displayname",
-        "name",
-    ),
-    "author_verified": ("authorverified", "verified", "isverified", "user.verified", "author.verified"),
-    "author_location": (
-        "authorlocation",
-        "location",
-        "userlocation",
-        "tweetlocation",
-        "user.location",
-        "author.location",
-    ),
-    "lang": ("lang", "language"),
-    "created_at": (
-        "createdat",
-        "created",
-        "date",
-        "datetime",
-        "timestamp",
-        "time",
-        "tweetcreated",
-        "publishedat",
-        "published",
-    ),
-    "conversation_id": ("conversationid", "threadid"),
-    "reply_to_id": ("replytoid", "inreplytoid", "inreplytostatusidstr", "inreplytostatusid", "inresponsetotweetid"),
-    "quote_of_id": ("quoteofid", "quotedstatusidstr", "quotedstatusid"),
-    "repost_of_id": ("repostofid", "retweetedstatusidstr", "retweetedstatusid"),
-    "likes": ("likes", "likecount", "favoritecount", "favouritescount", "favorites", "publicmetrics.likecount"),
-    "reposts": (
-        "reposts",
-        "repostcount",
-        "retweetcount",
-        "retweets",
-        "reblogscount",
-        "shares",
-        "publicmetrics.retweetcount",
-    ),
-    "replies": ("replies", "replycount", "repliescount", "publicmetrics.replycount"),
-    "url": ("url", "permalink", "link"),
-    "hashtags": ("hashtags", "tags"),
-    "mentions": ("mentions",),
-    "links": ("links", "urls"),
-    "raw": ("raw",),
-}
-"""{a column of `schema.RECORD`: the names it goes by, the surest first}, in small letters without _, - and blanks.
-
-`user.name` is the member `name` of an object `user`.
-"""
-
-_KNOWN: Final = frozenset(chain.from_iterable(ALIASES.values()))
-_RANKS: Final = {(target, alias): rank for target, names in ALIASES.items() for rank, alias in enumerate(names)}
 _IDS: Final = frozenset({"id", "conversation_id", "reply_to_id", "quote_of_id", "repost_of_id"})
-
-
-def parse_columns(given: str | Mapping[str, str] | None) -> dict[str, str]:
-    """The option `columns`: `"text=body,author_handle=user"` or a table, as {column: name in the input}.
-
-    An empty name leaves the column empty. Raises ConfigError for a column that a post does not have.
-    """
-    if not given:
-        return {}
-    if isinstance(given, str):
-        pairs = [part.partition("=") for part in given.split(",") if part.strip()]
-        for target, equals, _ in pairs:
-            if not equals:
-                raise ConfigError(f"columns: {target.strip()!r} is no pair: expected column=name, as in text=body")
-        given = {target: name for target, _, name in pairs}
-    columns = {target.strip(): name.strip() for target, name in given.items()}
-    for target in columns:
-        if target not in ALIASES:
-            raise ConfigError(f"columns: unknown column {target!r}; known are {', '.join(ALIASES)}")
-    return columns
 
 
 class Rows:
@@ -157,7 +42,7 @@ class Rows:
         for name in dict.fromkeys(names):
             if name in self._taken:
                 continue
-            for target, rank in _meanings(name):
+            for target, rank in meanings(name):
                 if target not in self._given:
                     plan.setdefault(target, []).append((rank, name))
         return {target: [name for _, name in sorted(ranked)] for target, ranked in plan.items()}
@@ -182,7 +67,7 @@ class Rows:
         names = dict.fromkeys(chain.from_iterable(rows))
         paths = [path for path in self._taken if "." in path]
         for parent in names:
-            if len(parent) <= _MAX_NAME_CHARS and _squash(parent) in _PARENTS:
+            if len(parent) <= MAX_CHARS and squash(parent) in PARENTS:
                 paths += _members(parent, [row.get(parent) for row in rows])
         nested = {path: [row[path] if path in row else _walk(row, path) for row in rows] for path in paths}
         plan = self.wanted([*names, *nested])
@@ -304,25 +189,10 @@ def text_of(payload: bytes | str) -> str:
     return payload[: schema.MAX_PAYLOAD_CHARS]
 
 
-@lru_cache(maxsize=4096)
-def _meanings(name: str) -> tuple[tuple[str, int], ...]:
-    """(column, rank) for each column that a name of the input may fill."""
-    if len(name) > _MAX_NAME_CHARS:
-        return ()
-    squashed = _squash(name)
-    if squashed not in _KNOWN:
-        return ()
-    return tuple((target, rank) for (target, alias), rank in _RANKS.items() if alias == squashed)
-
-
-def _squash(name: str) -> str:
-    return re.sub(r"[\s_\-]+", "", name.lower())
-
-
 def _members(parent: str, values: list[Any]) -> list[str]:
     """The members of nested objects that mean something, as `parent.member`."""
     members = dict.fromkeys(chain.from_iterable(value for value in values if type(value) is dict))
-    return [f"{parent}.{member}" for member in members if _meanings(f"{parent}.{member}")]
+    return [f"{parent}.{member}" for member in members if meanings(f"{parent}.{member}")]
 
 
 def _walk(value: Any, path: str) -> Any:
@@ -421,6 +291,3 @@ def _places(mask: pa.Array) -> list[int]:
     if not pc.any(mask).as_py():
         return []
     return np.flatnonzero(np.asarray(pc.fill_null(mask, False))).tolist()
-
-
-__all__ = ["ALIASES", "MAX_ID_CHARS", "Rows", "parse_columns", "strings", "text_of"]

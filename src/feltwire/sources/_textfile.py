@@ -264,7 +264,7 @@ class TextFile:
             rows = [nothing if i in parsed.faults else row for i, row in enumerate(rows)]
         needed = set(chain.from_iterable(self._rows.wanted(header).values()))
         columns: dict[str, pa.Array] = {}
-        for name, values in zip(header, zip(*rows, strict=True), strict=True):
+        for name, values in zip(header, zip(*rows, strict=True), strict=bool(rows)):
             if name in needed and name not in columns:
                 texts = pa.array(values, pa.string())
                 columns[name] = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)

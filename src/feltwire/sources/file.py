@@ -19,8 +19,9 @@ from feltwire.interfaces import Cursor
 from feltwire.sources import _parquet, _textfile
 from feltwire.sources._chunk import Chunk, whole_refused
 from feltwire.sources._follow import follow
+from feltwire.sources._names import parse_columns
 from feltwire.sources._pace import HEARTBEAT_S, slices
-from feltwire.sources._rows import Rows, parse_columns
+from feltwire.sources._rows import Rows
 from feltwire.sources._textfile import Form, Head, Place, place_of
 
 _ENDINGS: Final = {

@@ -27,8 +27,9 @@ from feltwire import schema
 from feltwire.errors import ConfigError, FatalError
 from feltwire.interfaces import Cursor
 from feltwire.sources._inbox import Declined, Inbox, Posted, parse_body, settle
+from feltwire.sources._names import parse_columns
 from feltwire.sources._pace import HEARTBEAT_S
-from feltwire.sources._rows import Rows, parse_columns
+from feltwire.sources._rows import Rows
 
 _HOST: Final = "127.0.0.1"
 _PORT: Final = 8051
@@ -43,7 +44,7 @@ _log: Final = logging.getLogger(__name__)
 class Options(BaseModel):
     """What can be said of a `push:` source."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)  # a token may look like one
 
     columns: str | dict[str, str] = Field(
         "", description="Which member of a JSON object fills which column, as in text=body,author_handle=user."

@@ -18,8 +18,9 @@ from feltwire import schema
 from feltwire.errors import ConfigError
 from feltwire.interfaces import Cursor
 from feltwire.sources._lines import MAX_LINE_BYTES, Parsed, parse_mixed
+from feltwire.sources._names import parse_columns
 from feltwire.sources._pace import HEARTBEAT_S
-from feltwire.sources._rows import Rows, parse_columns
+from feltwire.sources._rows import Rows
 
 _MAX_ROWS: Final = 5_000
 _RECEIVE_BYTES: Final = 1 << 16
