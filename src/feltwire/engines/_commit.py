@@ -119,8 +119,13 @@ class Committer:
     def _records(self, partition: int, start: int, end: int) -> Iterator[pa.RecordBatch]:
         while start < end:
             batch = self._log.read(partition, start, end - start)
+            batch = batch.filter(pc.less(batch["log_offset"], end))  # a log with gaps gives records from behind it
             if not batch.num_rows:
-                raise PositionError(f"the log ends at {start}, the lake's posts reach {end} in partition {partition}")
+                if self._log.ends().get(partition, 0) < end:
+                    raise PositionError(
+                        f"the log of partition {partition} ends before {end}, where the lake's posts are"
+                    )
+                return
             yield batch
             start = batch["log_offset"][-1].as_py() + 1
 

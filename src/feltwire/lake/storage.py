@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 from pyarrow import fs
 
-from feltwire.errors import ConfigError
+from feltwire.errors import ConfigError, SchemaError
 
 # The columns whose smallest and largest value stand beside every file: keys and times only, because Delta keeps
 # them in its log, where the text of a withdrawn post would survive.
@@ -60,7 +60,11 @@ class Location:
         return fs.S3FileSystem(**_s3_arguments(self.options)), rest.rstrip("/")
 
     def write(self, table: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: str = "") -> "Written":
-        """Write one Parquet file of `schema`; nobody sees it until its action is committed."""
+        """Write one Parquet file of `schema`; nobody sees it until its action is committed.
+
+        Raises SchemaError for a batch with other columns or types, or in another order: Delta would commit such a
+        file without complaint, and readers would fail.
+        """
         system, root = self.filesystem()
         name = f"{folder}part-{uuid.uuid4()}.parquet"
         path = f"{root}/{table}/{name}"
@@ -74,6 +78,10 @@ class Location:
             ) as writer,
         ):
             for batch in batches:
+                if not batch.schema.equals(schema):
+                    raise SchemaError(
+                        f"a batch for {table!r} has not the table's columns: {_differences(batch, schema)}"
+                    )
                 writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
                 stats.add(batch)
             writer.close()
@@ -133,6 +141,13 @@ class _Stats:
                 continue
             self.smallest[name] = min(self.smallest.get(name, found["min"]), found["min"])
             self.largest[name] = max(self.largest.get(name, found["max"]), found["max"])
+
+
+def _differences(batch: pa.RecordBatch, wanted: pa.Schema) -> str:
+    came, expected = ({field.name: field.type for field in schema} for schema in (batch.schema, wanted))
+    names = [name for name in {**expected, **came} if came.get(name) != expected.get(name)]
+    found = [f"{name} came as {came.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}" for name in names]
+    return "; ".join(found) or f"they came in the order {', '.join(came)}"
 
 
 def _stat(value: Any, *, up: bool) -> Any:
