@@ -28,7 +28,7 @@ test: .venv/.dev ## All tests, with a small part of each proof: under 15 minutes
 	$(BIN)/python -m pytest -q
 
 prove: .venv/.dev ## The proofs at full size; writes and commits docs/proofs/DATE.md
-	FELTWIRE_PROVE=1 $(BIN)/python -m pytest -q -m prove -p tests.proof_report --timeout 0
+	FELTWIRE_PROVE=1 $(BIN)/python -m pytest -q -m prove -p tests.proof_report -n auto --timeout 0
 	git add docs/proofs
 	git diff --cached --quiet -- docs/proofs || git commit -q -m "Proofs of $$(date -u +%F)" -- docs/proofs
 

@@ -28,23 +28,30 @@ class Proof(NamedTuple):
 
 
 _proofs: list[Proof] = []
+_CLAIM = "claim"  # the property by which a test's docstring travels from the process that ran it
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep what the report says of a test; setup and teardown count only when they fail."""
+    """Note what the test claims: the first line of its docstring."""
     report = yield
-    if report.when == "call" or report.outcome != "passed":
-        doc = getattr(getattr(item, "function", None), "__doc__", None) or item.name
-        facts = ", ".join(f"{name} = {value}" for name, value in report.user_properties)
-        claim = doc.strip().partition("\n")[0].rstrip(".")
-        _proofs.append(Proof(item.nodeid, claim, report.outcome, report.duration, facts))
+    doc = getattr(getattr(item, "function", None), "__doc__", None) or item.name
+    report.user_properties.append((_CLAIM, doc.strip().partition("\n")[0].rstrip(".")))
     return report
 
 
-def pytest_sessionfinish() -> None:
-    """Write the report, also of a run that failed: it says so."""
-    if _proofs:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what the report says of a test; setup and teardown count only when they fail."""
+    if report.when == "call" or report.outcome != "passed":
+        properties = dict(report.user_properties)
+        claim = str(properties.pop(_CLAIM, report.nodeid))
+        facts = ", ".join(f"{name} = {value}" for name, value in properties.items())
+        _proofs.append(Proof(report.nodeid, claim, report.outcome, report.duration, facts))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report, also of a run that failed: it says so. A worker of several leaves it to the one in charge."""
+    if _proofs and not hasattr(session.config, "workerinput"):
         now = datetime.now(UTC)
         FOLDER.mkdir(parents=True, exist_ok=True)
         (FOLDER / f"{now:%Y-%m-%d}.md").write_text(render(_proofs, now))

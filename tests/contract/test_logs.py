@@ -378,7 +378,6 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.prove
 @given(batches=st.lists(st.lists(ROWS, max_size=6), max_size=4), partitions=st.integers(1, 3))
 @pytest.mark.parametrize("name", ["memory", *(pytest.param(name, marks=pytest.mark.slow) for name in DURABLE)])
 def test_any_records_come_back_as_they_went_in(

@@ -48,7 +48,6 @@ def test_same_score_as_the_package_on_the_words_that_it_knows(text: str) -> None
     same(text)
 
 
-@pytest.mark.prove
 @given(st.text(max_size=200))
 def test_same_score_as_the_package_on_any_text(text: str) -> None:
     same(text)

@@ -300,7 +300,6 @@ ROWS = st.lists(
 )
 
 
-@pytest.mark.prove
 @pytest.mark.parametrize("model", ["lexicon:vader", TINY, "none:", "twin"])
 @given(rows=ROWS, cut=st.integers(0, 12))
 def test_rebatching_changes_nothing(model: str, rows: list[dict[str, Any]], cut: int) -> None:
@@ -315,7 +314,6 @@ def test_rebatching_changes_nothing(model: str, rows: list[dict[str, Any]], cut:
     assert pa.Table.from_batches(parts).combine_chunks().equals(one)
 
 
-@pytest.mark.prove
 @given(rows=ROWS)
 def test_probabilities_are_multiples_of_the_step_and_sum_to_exactly_one(rows: list[dict[str, Any]]) -> None:
     for row in score(batch(rows), model=TINY).to_pylist():
