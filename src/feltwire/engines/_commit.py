@@ -89,6 +89,18 @@ class Committer:
                 if self.position(table, partition) < end:
                     self._append(table, [], {self._ids[partition]: end})
 
+    def begin(self, starts: Position) -> None:
+        """Have a lake that has nothing yet begin at the log's oldest records; called before `level`.
+
+        Otherwise a crash in its first batch would leave tables to be levelled from records that were trimmed before
+        the pipeline was there. `posts` comes last: once it has moved, the tables behind it have.
+        """
+        for partition, start in starts.items():
+            if partition in self._ids and not self.position("posts", partition):
+                for table in sorted(schema.STREAMED, key=lambda table: table == "posts"):
+                    if self.position(table, partition) < start:
+                        self._append(table, [], {self._ids[partition]: start})
+
     def level(self) -> None:
         """Bring every table up to `posts`, from the rows of `posts` and the log, never by scoring again."""
         for partition in self.partitions:

@@ -109,9 +109,11 @@ class Processing:
         owner = Owner(plan.pipeline, log.identity, len(ends))
         lake = create_lake(cast(str, plan.lake), owner, storage_options=plan.storage_options)
         committer = Committer(lake, log, partitions)
-        committer.level()
         log.register(plan.pipeline, committer.lowest())
         starts = log.begins()  # which stays: nobody trims what a registered pipeline has not passed
+        committer.begin(starts)
+        committer.level()
+        log.register(plan.pipeline, committer.lowest())
         return cls(
             plan=plan,
             log=log,
