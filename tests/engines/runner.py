@@ -69,6 +69,8 @@ def run_job(job: dict[str, Any]) -> int:
 def _tell(job: dict[str, Any], report: dict[str, Any]) -> None:
     if "report" in job:
         Path(job["report"]).write_text(json.dumps(report))
+    elif "error" in report:
+        sys.stderr.write(f"{report['error']}: {report['message']}\n")
 
 
 def _observer(job: dict[str, Any]) -> Callable[[Progress], None]:

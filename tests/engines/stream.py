@@ -80,8 +80,9 @@ def _is_redated(row: Row) -> bool:
 class Story:
     """Lines of JSON for a `file:` source, seeded: posts, edits, withdrawals, repeats, refusals and odd dates."""
 
-    def __init__(self, seed: int, *, mess: float = 0.3) -> None:
+    def __init__(self, seed: int, *, mess: float = 0.3, name: str = "p") -> None:
         self._random = random.Random(seed)
+        self._name = name  # what its ids begin with
         self.mess = mess  # share of lines that are not plain posts
         self._posts: list[Row] = []
         self._count = 0
@@ -130,7 +131,7 @@ class Story:
         created = self._began + timedelta(seconds=self._random.random() * 3600)
         author = f"author-{int(self._random.random() ** 2 * 40)}"
         return {
-            "id": f"p{self._count}",
+            "id": f"{self._name}{self._count}",
             "text": f"{opener} {thing}{end} {self._count}",
             "lang": self._random.choice(_LANGS),
             "author_id": author,
