@@ -56,6 +56,8 @@ def create_tables(location: Location, owner: Owner) -> None:
 
     Raises PositionError when the lake belongs to another pipeline or log, SchemaError when it is newer.
     """
+    if _exists(location, "posts"):
+        _check_owner(location, owner)  # before anything is made in another's lake
     for table, columns in schema.TABLES.items():
         try:
             DeltaTable.create(
@@ -70,15 +72,27 @@ def create_tables(location: Location, owner: Owner) -> None:
             )
         except (DeltaError, OSError) as error:
             raise LakeError(f"the table {location.uri(table)} cannot be made: {error}") from error
+    found = _check_owner(location, owner)
+    migrate(location)
+    if found.partitions < owner.partitions:
+        _note_partitions(location, owner.partitions)
+
+
+def _exists(location: Location, table: str) -> bool:
+    try:
+        return DeltaTable.is_deltatable(location.uri(table), dict(location.options) or None)
+    except (DeltaError, OSError) as error:
+        raise LakeError(f"the lake {location.path!r} cannot be reached: {error}") from error
+
+
+def _check_owner(location: Location, owner: Owner) -> Owner:
     found = read_owner(location)
     if found != owner:
         raise PositionError(
             f"the lake {location.path!r} belongs to pipeline {found.pipeline!r} over log {found.log}, "
             f"not to pipeline {owner.pipeline!r} over log {owner.log}: give this pipeline a lake of its own"
         )
-    migrate(location)
-    if found.partitions < owner.partitions:
-        _note_partitions(location, owner.partitions)
+    return found
 
 
 def read_owner(location: Location) -> Owner:
