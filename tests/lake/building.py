@@ -52,9 +52,10 @@ class Builder:
     pipeline_name: str = "main"
     storage_options: dict[str, str] = field(default_factory=dict)
     now: datetime = NOON
+    given: MemoryLog | None = None  # the log, if it has records already
 
     def __post_init__(self) -> None:
-        self.log = MemoryLog(Options(partitions=self.partitions), clock=lambda: self.now)
+        self.log = self.given or MemoryLog(Options(partitions=self.partitions), clock=lambda: self.now)
         self.owner = Owner(self.pipeline_name, self.log.identity, self.partitions)
         self.lake: Lake = create_lake(str(self.folder), self.owner, storage_options=self.storage_options)
         self.committer = self.worker()
