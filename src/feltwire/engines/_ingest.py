@@ -1,7 +1,9 @@
 """Ingest: one thread a source, from what it yields into the log."""
 
 import logging
+import os
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -65,6 +67,10 @@ class Ingest:
                 logger.error("source %s has failed for good: %s", self.plan.key, error)
                 self.error = error
                 return
+            except Exception as error:  # noqa: BLE001 - its words may be a post's; a fault must not pass for the end
+                self.error = FatalError(f"source {self.plan.key}: a fault in it: {_described(error)}")
+                logger.error("%s", self.error)
+                return
             wait_s = _FIRST_WAIT_S if self.received > before else min(wait_s * 2, _LONGEST_WAIT_S)
 
     def _read(self) -> None:
@@ -107,3 +113,9 @@ class Ingest:
         metrics.INGEST_WAITING.set(1)
         self.stop.wait(seconds)
         metrics.INGEST_WAITING.set(0)
+
+
+def _described(error: Exception) -> str:
+    """An error's type and place, without its words."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {os.path.basename(place.filename)}, line {place.lineno}"

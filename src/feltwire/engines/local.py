@@ -1,5 +1,6 @@
 """The local engine: ingest threads and one processing loop, in one process or, under load, a few."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,9 +11,11 @@ from typing import Any, Final, cast
 from feltwire import registry
 from feltwire.engines._ingest import Ingest
 from feltwire.engines._processing import ClaimableLog, Processing
-from feltwire.errors import FatalError
+from feltwire.errors import FatalError, FeltwireError
 from feltwire.interfaces import Source
 from feltwire.plan import Plan, Progress, Report
+
+logger = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.02
 _REPORT_S: Final = 1.0
@@ -83,6 +86,8 @@ class _Engine:
                 return
             if self.ingests and not self.processing and not any(ingest.alive for ingest in self.ingests):
                 return
+            if self.ingests and all(ingest.error for ingest in self.ingests):
+                return
             if not worked:
                 self.stop.wait(_POLL_S)
 
@@ -100,7 +105,10 @@ class _Engine:
         """Maintenance of the lake and retention of the log, beside everything else."""
         processing = self.processing
         while processing is not None and not self.stop.wait(1.0):
-            processing.maintain()
+            try:
+                processing.maintain()
+            except FeltwireError as error:
+                logger.warning("maintenance is tried again: %s", error)
 
     def _observe(self) -> None:
         now = time.monotonic()
