@@ -488,6 +488,7 @@ def test_csv_in_pieces_is_csv_in_one(content: bytes, size: int) -> None:
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(1_800)
 @example("p.csv", b"\r")
 @given(st.sampled_from(["p.csv", "p.jsonl", "p.txt", "p.parquet", "p.csv.gz"]), BYTES)
 def test_no_file_whatever_is_in_it_raises(name: str, content: bytes) -> None:

@@ -329,6 +329,7 @@ BODIES = st.binary(max_size=40) | st.recursive(
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(1_800)
 @given(st.lists(BODIES, max_size=3).map(b"\n".join), st.sampled_from(["", "application/json", NDJSON["content-type"]]))
 def test_any_body_is_taken_or_declined(body: bytes, content_type: str) -> None:
     try:
