@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from feltwire import schema
@@ -19,6 +19,9 @@ _NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_lo
 
 # A handle reads the log since the last checkpoint again and again: after so many commits a fresh one is quicker.
 _COMMITS_A_HANDLE = 32
+
+# A removal of rows that landed since the handle was read makes Delta refuse an append: then again, from the new state.
+_ATTEMPTS = 3
 
 
 class Appender:
@@ -45,15 +48,19 @@ class Appender:
         Raises ClaimError when another worker has moved one of them: the rows are then theirs, and the caller
         leaves. Raises LakeError when it is not known to be committed: the same call is then made again.
         """
-        if not self._landed(moves):
-            actions: list[AddAction | RemoveAction] = [file.action() for file in files]
-            marks = {_mark_id(app_id): self._mark for app_id in moves}
+        actions: list[AddAction | RemoveAction] = [file.action() for file in files]
+        marks = {_mark_id(app_id): self._mark for app_id in moves}
+        for attempt in range(_ATTEMPTS):
+            if self._landed(moves):
+                break
             try:
                 write_transaction(self._current(), self.table, actions, {**moves, **marks})
+                break
             except (DeltaError, OSError) as error:
                 self._handle = None
                 check_schema(self._current(), self.table)
-                if not self._landed(moves):
+                beaten = isinstance(error, CommitFailedError) and attempt < _ATTEMPTS - 1
+                if not self._landed(moves) and not beaten:
                     raise LakeError(f"the table {self.table!r} took no commit: {error}") from error
         self.known.update(moves)
         self._advance()
