@@ -27,7 +27,8 @@ class Truth:
     """What must stand in the lake after these records, in this order, out of a log of one partition."""
 
     texts: dict[PostKey, str] = field(default_factory=dict)
-    authors: dict[PostKey, str | None] = field(default_factory=dict)
+    by_id: dict[str, list[PostKey]] = field(default_factory=dict)
+    by_author: dict[str | None, list[PostKey]] = field(default_factory=dict)
     hidden: set[PostKey] = field(default_factory=set)
     ledger: dict[str, Counter[str]] = field(default_factory=dict)
     _seen: set[tuple[str, str | None, int]] = field(default_factory=set)
@@ -56,19 +57,20 @@ class Truth:
     def _keep(self, row: Row, account: Counter[str]) -> None:
         if row["kind"] == "edit":
             account["edited"] += 1
-            self.hidden |= {key for key in self.texts if key[0] == row["id"] and key[1] < row["revision"]}
+            self.hidden |= {key for key in self.by_id.get(row["id"], []) if key[1] < row["revision"]}
         account.update(received=1, kept=1)
         account["redated" if _is_redated(row) else "late"] += 1
-        self.texts[row["id"], row["revision"]] = row["text"]
-        self.authors[row["id"], row["revision"]] = row["author_id"]
+        key = (row["id"], row["revision"])
+        self.texts[key] = row["text"]
+        self.by_id.setdefault(row["id"], []).append(key)
+        self.by_author.setdefault(row["author_id"], []).append(key)
 
     def _withdraw(self, row: Row) -> None:
-        for key in self.texts:
-            if row["id"] is None:
-                if self.authors[key] == row["author_id"] and key[0].startswith(f"{row['source']}:"):
-                    self.hidden.add(key)
-            elif key[0] == row["id"] and key[1] <= row["revision"]:
-                self.hidden.add(key)
+        if row["id"] is None:
+            written = self.by_author.get(row["author_id"], [])
+            self.hidden |= {key for key in written if key[0].startswith(f"{row['source']}:")}
+        else:
+            self.hidden |= {key for key in self.by_id.get(row["id"], []) if key[1] <= row["revision"]}
 
 
 def _is_redated(row: Row) -> bool:
