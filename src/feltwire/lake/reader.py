@@ -20,8 +20,10 @@ from feltwire.lake.tables import Owner, open_table, read_positions
 logger = logging.getLogger(__name__)
 
 # The first word of a statement that only reads; DataFusion would also run COPY, CREATE and DROP.
-_READING: Final = ("select", "with", "show", "describe", "explain", "values")
-_WRITING: Final = re.compile(r"^\s*explain\b(?:\s+(?:analyze|verbose))*\s+(?!select\b|with\b|values\b)", re.IGNORECASE)
+_READING: Final = ("select", "with", "describe", "explain", "values")
+_WRITING: Final = re.compile(
+    r"^\s*explain\b(?:\s+(?:analyze|verbose))*\s+(?!analyze\b|verbose\b|select\b|with\b|values\b)", re.IGNORECASE
+)
 
 # The column by which a table is cut for --as-of; windows and terms are sums without an arrival time.
 _ARRIVAL: Final = {
@@ -35,7 +37,7 @@ _ARRIVAL: Final = {
 
 # A withdrawal hides what stands before it in the log of its own partition.
 _HIDDEN: Final = """
-    not exists (select 1 from withdrawn_pending w where w.id = p.id and w.revision >= p.revision
+    not exists (select 1 from withdrawn_pending w where w.id = p.id and w.revision >= coalesce(p.revision, 0)
                 and w.log_partition = p.log_partition and w.log_offset > p.log_offset)
     and not exists (select 1 from withdrawn_pending w where w.id is null and w.author_id = p.author_id
                 and w.source = p.source and w.log_partition = p.log_partition and w.log_offset > p.log_offset)
