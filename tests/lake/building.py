@@ -91,6 +91,7 @@ class Builder:
         """Commit everything that the log has."""
         while done := self.work(max_rows=max_rows):
             self.committer.commit(done)
+        self.committer.rest()
 
     def ids(self, table: str = "posts", as_of: datetime | None = None) -> list[str]:
         """The ids of a table's rows, sorted."""
@@ -104,7 +105,7 @@ class Builder:
 
 
 def word_pipeline(tracks: tuple[Track, ...] = (), *, fails_on: str = "") -> Pipeline:
-    """The product's stages with a model that goes by the first word: good, bad, mixed, and else neutral.
+    """The product's stages with a model that goes by the first word: good, bad, mixed, silent, and else neutral.
 
     It fails on texts that hold `fails_on`: they are dead letters.
     """
@@ -125,8 +126,9 @@ def _score(batch: pa.RecordBatch, *, fails_on: str) -> pa.RecordBatch:
 
 
 def _scores(text: str) -> dict[str, Any]:
-    label = _LABELS.get(text.split(maxsplit=1)[0], "neutral")
-    p = {f"p_{name}": 0.75 if name == label else 0.25 / 3 for name in schema.SENTIMENTS}
-    steps = schema.PROBABILITY_STEPS
-    p = {name: round(value * steps) / steps for name, value in p.items()}
-    return {"scored": True, "truncated": False, "sentiment": label, "confidence": 0.75, "model": "word@1", **p}
+    first = text.split(maxsplit=1)[0]
+    if first == "silent":
+        return {"scored": False, "truncated": False}
+    label = _LABELS.get(first, "neutral")
+    p = {f"p_{name}": 0.625 if name == label else 0.125 for name in schema.SENTIMENTS}
+    return {"scored": True, "truncated": False, "sentiment": label, "confidence": 0.625, "model": "word@1", **p}

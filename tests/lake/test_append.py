@@ -12,6 +12,7 @@ from tests.lake.building import NOON, Builder, post, withdrawal
 
 from feltwire import schema
 from feltwire.errors import ClaimError, ConfigError, LakeError, SchemaError
+from feltwire.lake import rewrite
 from feltwire.lake.append import Appender, position
 from feltwire.lake.maintain import checkpoint
 from feltwire.lake.storage import Location, Written
@@ -107,7 +108,8 @@ def _interrupt(
 @pytest.mark.parametrize("error", [OSError("disk full"), DeltaError("broken"), CommitFailedError("retries spent")])
 def test_an_error_before_the_commit(location: Location, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     worker = appender(location)
-    _interrupt(monkeypatch, "create_write_transaction", error, after=False)
+    times = 3 if isinstance(error, CommitFailedError) else 1
+    _interrupt(monkeypatch, "create_write_transaction", error, after=False, times=times)
     file = letter(location, 0)
     with pytest.raises(LakeError, match="took no commit"):
         worker.commit([file], {ID: 5})
@@ -125,6 +127,16 @@ def test_an_error_after_the_commit_landed(
     worker.commit([letter(location, 0)], {ID: 5})
     assert worker.known == {ID: 5}
     assert offsets(location) == [0]
+
+
+def test_an_append_beside_a_removal(location: Location) -> None:
+    """Delta refuses an append whose handle is older than a removal; the appender tries again by itself."""
+    worker = appender(location)
+    worker.commit([letter(location, 0), letter(location, 1)], {ID: 2})
+    handle = open_table(location, "dead_letters")
+    assert rewrite.drop_rows(location, "dead_letters", handle, {0: [0]}, {"feltwire/main/log/withdrawn/0": 2})
+    worker.commit([letter(location, 2)], {ID: 3})
+    assert offsets(location) == [1, 2]
 
 
 def test_landed_and_then_out_of_reach(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
