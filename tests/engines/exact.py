@@ -15,20 +15,21 @@ from feltwire.lake.withdraw import remove_withdrawn
 from feltwire.logs.sqlite import Options, SqliteLog
 
 
-def assert_exact(lake_path: Path, log_path: Path, truth: Truth, *, idle: bool = True) -> dict[str, int]:
+def assert_exact(
+    lake_path: Path | str, log_path: Path, truth: Truth, *, storage_options: dict[str, str] | None = None
+) -> dict[str, int]:
     """Fail unless every record is in the lake exactly once and every sum is right; some counts for the report.
 
-    `idle`: the lake has everything that is in the log. A removal of withdrawn posts that was killed half-way is
+    The lake has everything that is in the log. A removal of withdrawn posts that was killed half-way is
     finished first, as the next round of maintenance would.
     """
-    lake = open_lake(str(lake_path))
+    lake = open_lake(str(lake_path), storage_options=storage_options)
     with SqliteLog(log_path, Options()) as log:
         remove_withdrawn(lake.location, lake.owner)
         _posts_once(lake, truth)
         _ledger(lake, truth)
         _sums(lake)
-        if idle:
-            _positions(lake, log)
+        _positions(lake, log)
         findings = doctor.examine(lake, log)
     assert not [finding for finding in findings if not finding.ok]
     return {"posts": len(truth.texts), "records": sum(log_counts(truth))}
@@ -79,12 +80,15 @@ def _sums(lake: Lake) -> None:
 
 
 def _files(lake: Lake, table: str) -> pa.Table:
-    handle = DeltaTable(lake.location.uri(table))
+    options = dict(lake.location.options) or None
+    system, root = lake.location.filesystem()
     tables = []
-    for uri in handle.file_uris():
-        found = pq.ParquetFile(uri.removeprefix("file://")).read()
+    for uri in DeltaTable(lake.location.uri(table), storage_options=options).file_uris():
+        name = uri.rpartition(f"/{table}/")[2]
+        with system.open_input_file(f"{root}/{table}/{name}") as file:
+            found = pq.ParquetFile(file).read()
         if table == "posts":
-            day = uri.rsplit("day=", 1)[1].partition("/")[0]
+            day = name.removeprefix("day=").partition("/")[0]
             found = found.append_column("day", pa.repeat(pa.scalar(day), found.num_rows))
         tables.append(found.select(schema.TABLES[table].names).cast(schema.TABLES[table]))
     return pa.concat_tables(tables) if tables else schema.TABLES[table].empty_table()

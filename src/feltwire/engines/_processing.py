@@ -1,6 +1,7 @@
 """The processing loop of the local engine, from the log to the lake: read ahead, work, commit in order."""
 
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ _LONGEST_WAIT_S: Final = 5.0
 
 # What may pass by itself: a full disk, an unreachable lake, a worker that the system has killed.
 _PASSING: Final = (RetryableError, OSError, DeltaError, pa.ArrowException, BrokenProcessPool)
+
+
+_COLOUR: Final = re.compile("\x1b\\[[0-9;]*m")  # delta-rs tells of its tries in several lines, with arrows in red
 
 
 class ClaimableLog(Log, Protocol):
@@ -261,6 +265,7 @@ class Processing:
 
     def _pause(self, why: str) -> bool:
         """Say why it does not go on, and leave the next try to a later step; always False."""
+        why = " ".join(_COLOUR.sub("", why).split())
         if self.waiting != why:
             logger.warning("%s", why)
         self.waiting = why
