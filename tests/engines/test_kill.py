@@ -15,7 +15,7 @@ from tests.engines.stream import Story, file_source, simulated, simulator_source
 SEED = 20
 KILLS = 200 if PROVING else 6
 LONGEST_S = 5.0  # that a process lives: imports and start-up are the first one or two
-ORPHANS_S = 3.0
+ORPHANS_S = 30.0  # a worker that is still importing looks for its parent when it has done so
 RECORDS_A_KILL = 1_000
 
 pytestmark = [pytest.mark.slow, pytest.mark.prove]
