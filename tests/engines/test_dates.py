@@ -144,7 +144,6 @@ def test_dates_of_a_file(tmp_path: Path, inbox: Path) -> None:
     _check(lake, "file", 2)
 
 
-@pytest.mark.xfail(reason="DataFusion's date_bin counts nanoseconds: no year before 1678", strict=True)
 def test_windows_of_every_year(tmp_path: Path, inbox: Path) -> None:
     (inbox / "dates.jsonl").write_text("".join(f"{line}\n" for line in _lines()))
     lake = _run(tmp_path, SourcePlan(**file_source(inbox)), until_idle=True)

@@ -73,7 +73,7 @@ def test_a_failure_is_waited_out_and_nothing_is_lost_or_doubled(where: str) -> N
 
 def test_a_streak_of_failures_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     feed = story(seed=1, posts=5)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="feltwire"):
         run(feed, Moody([("before", DestinationError("busy"))] * 4), name="csv")
     assert [record.getMessage() for record in caplog.records] == [
         "csv waits: busy",

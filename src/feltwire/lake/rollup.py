@@ -50,7 +50,7 @@ class Span:
 def roll_up(location: Location, owner: Owner, span: Span, minutes: int) -> pa.Table:
     """Windows of `minutes` by track, oldest first; the columns are those of `Lake.windows`."""
     if span.as_of is None:
-        start = f"date_bin(interval '{minutes} minutes', minute, {literal(_MONDAY)})"
+        start = _start(minutes)
         sums = ", ".join(f"sum({name}) {name}" for name in _COUNTS)
         where = span.predicate()
         sql = f'select {start} "window", track, {sums} from windows where {where} group by 1, 2 order by 1, 2'
@@ -107,6 +107,14 @@ def _sums_as_of(
     for batch in batches(snapshot.query("select * from posts"), schema.POSTS):
         total = windows.merge([total, sum_up(batch)], sums_schema)
     return pa.Table.from_batches([total])
+
+
+def _start(minutes: int) -> str:
+    """The start of a minute's window, as SQL. Whole numbers, since date_bin knows no year before 1678."""
+    step, origin = minutes * 60_000_000, int(_MONDAY.timestamp()) * 1_000_000
+    ticks = f"(cast(minute as bigint) - {origin})"
+    down = f"{ticks} - (({ticks} % {step}) + {step}) % {step} + {origin}"
+    return f"arrow_cast({down}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
 
 
 def _floor(minute: pa.ChunkedArray, minutes: int) -> pa.ChunkedArray:
