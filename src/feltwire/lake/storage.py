@@ -156,7 +156,7 @@ def _stat(value: Any, *, up: bool) -> Any:
         return value
     if up and value.microsecond % 1000:
         value += timedelta(milliseconds=1)
-    return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03}Z"
+    return value.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _s3_arguments(options: Mapping[str, str]) -> dict[str, Any]:
