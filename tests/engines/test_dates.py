@@ -150,6 +150,8 @@ def test_windows_of_every_year(tmp_path: Path, inbox: Path) -> None:
     windows = lake.windows(every="1d", tracks=["*"])
     assert windows["window"][0].as_py() == datetime(1, 1, 1, tzinfo=UTC)
     assert sum(windows["n"].to_pylist()) == len(CASES)
+    early = lake.windows(every="1d", tracks=["*"], until=datetime(900, 1, 1, tzinfo=UTC))
+    assert early["window"].to_pylist() == [datetime(1, 1, 1, tzinfo=UTC)]
 
 
 @pytest.mark.slow
