@@ -45,7 +45,9 @@ def demo(
     rate: Annotated[float, typer.Option(min=0.1, max=50_000, help="Posts a second.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed invents the same posts.")] = 1,
     lake: Annotated[str, typer.Option("--lake", "-l", metavar="DIR", help="Where to keep it.")] = DEMO_LAKE,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Open no browser. (There is no page to open yet.)")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Watch the mood of an invented stream: an airline's bad day, on this machine alone.
@@ -58,6 +60,23 @@ def demo(
     Everything is as with real posts: they are kept exactly once, scored, summed, and can be asked afterwards.
     """
     from feltwire.cli.watching import Look, watch
+
+    with_web = demo_service(lake, rate=rate, seed=seed)
+    watch(with_web, Look.json if as_json else Look.view, title="demo", seconds=seconds)
+    _tell_end(with_web)
+    common.talk(
+        f"\nThe lake is at {lake}. Try:\n"
+        f"{_activation()}"
+        f"  feltwire windows --lake {lake} --every 1min --since 10min\n"
+        f"  feltwire terms --lake {lake} --kind hashtag\n"
+        f"  feltwire tail --at {lake} --track airline\n"
+        f"  feltwire doctor --lake {lake}\n"
+        'With real posts: feltwire run --source bluesky: --track "coffee OR tea"'
+    )
+
+
+def demo_service(lake: str, *, rate: float, seed: int) -> "Service":
+    """What `feltwire demo` runs."""
     from feltwire.config import to_plan
 
     history_s = min(DEMO_HISTORY_S, DEMO_HISTORY_RECORDS / rate)
@@ -65,18 +84,18 @@ def demo(
     story = f"story_minutes={story_s / 60:.3f}&history_minutes={history_s / 60:.3f}"
     source = f"simulator:?seed={seed}&rate={rate}&{story}"
     settings = common.load_settings(Path("/dev/null"), lake=lake, sources=[source], tracks=DEMO_TRACKS)
-    plan = to_plan(settings)
-    with_web = _service(plan, settings, web=True, any_port=True)
-    watch(with_web, Look.json if as_json else Look.view, title="demo", seconds=seconds)
-    _tell_end(with_web)
-    common.talk(
-        f"\nThe lake is at {lake}. Try:\n"
-        f"  feltwire windows --lake {lake} --every 1min --since 10min\n"
-        f"  feltwire terms --lake {lake} --kind hashtag\n"
-        f"  feltwire tail --at {lake} --track airline\n"
-        f"  feltwire doctor --lake {lake}\n"
-        'With real posts: feltwire run --source bluesky: --track "coffee OR tea"'
-    )
+    return _service(to_plan(settings), settings, web=True, any_port=True)
+
+
+def _activation() -> str:
+    """How `feltwire` comes on the path, where it is not."""
+    import shutil
+    import sys
+
+    if shutil.which("feltwire") or sys.prefix == sys.base_prefix:
+        return ""
+    place, here = Path(sys.prefix), Path.cwd()
+    return f"  . {place.relative_to(here) if place.is_relative_to(here) else place}/bin/activate\n"
 
 
 def run(
