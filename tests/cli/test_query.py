@@ -66,6 +66,19 @@ def test_sql_and_its_forms(lake: Path) -> None:
     ]
 
 
+def test_csv_of_a_column_that_was_read_as_it_is(lake: Path) -> None:
+    done = feltwire("sql", "select id, text from posts order by 1", "--format", "csv", "--lake", str(lake), cwd=lake)
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["text"] for row in rows] == [text for _, text, _ in POSTS]
+
+
+def test_rows_wider_than_the_terminal_are_shown_upright(lake: Path) -> None:
+    lines = invoke("sql", "select * from posts order by log_offset limit 2", "--lake", str(lake)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[1] for line in lines if line.startswith("id ")] == ["file:a", "file:b"]
+    assert any(line.startswith("p_negative ") for line in lines)
+
+
 def test_what_somebody_posted_does_not_steer_the_terminal(lake: Path) -> None:
     for command in (["sql", "select text from posts"], ["tail", "--once", "--at"], ["tail", "--once", "--log", "--at"]):
         arguments = [*command, str(lake)] if command[-1] == "--at" else [*command, "--lake", str(lake)]
@@ -84,6 +97,8 @@ def test_what_somebody_posted_does_not_steer_the_terminal(lake: Path) -> None:
         (["terms", "--kind", "words"], "unknown kind of term"),
         (["export", "--format", "xls"], "expected one of csv, jsonl, parquet"),
         (["correct", "posts:no", "sentiment", "negative"], "has no post"),
+        (["correct", "file:a", "sentiment", "happy"], "expected one of negative, neutral, positive, mixed"),
+        (["export", "--out", "x.xlsx"], "unknown ending '.xlsx'; expected one of"),
         (["withdraw", "no-source"], "is no post's id"),
     ],
 )
@@ -104,7 +119,7 @@ def test_export_in_every_form(lake: Path, tmp_path: Path) -> None:
     lines = invoke("export", "--lake", str(lake)).splitlines()
     texts = [json.loads(line)["text"] for line in lines]
     assert texts == [text for _, text, _ in POSTS]
-    invoke("export", "--format", "parquet", "--out", str(tmp_path / "x.parquet"), "--lake", str(lake))
+    invoke("export", "--out", str(tmp_path / "x.parquet"), "--lake", str(lake))
     table = pq.read_table(tmp_path / "x.parquet")
     assert table["text"].to_pylist() == texts
     invoke("export", "--format", "csv", "--track", "airline", "--out", str(tmp_path / "x.csv"), "--lake", str(lake))

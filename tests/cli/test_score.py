@@ -105,6 +105,7 @@ def test_columns_of_an_earlier_score_are_replaced(tmp_path: Path) -> None:
         ("a.csv", "text\n1,x\n", "line 2 has 2 fields, the head has 1"),
         ("a.jsonl", '{"text": "x"}\n{"text"\n', "line 2 is no JSON"),
         ("a.jsonl", "[1]\n", "line 1: expected an object, came list"),
+        ("a.csv", "", "empty; expected a CSV whose first line names the columns"),
         ("a.parquet", "PAR1", "no Parquet file"),
     ],
 )
@@ -115,6 +116,18 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, content: 
     assert not (tmp_path / "out.jsonl").exists()
 
 
+def test_json_that_is_nested_too_deeply_is_told(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": ' + "[" * 50_000 + "]" * 50_000 + "}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="line 1 is nested too deeply"):
+        invoke("score", "--file", str(tmp_path / "in.jsonl"))
+
+
+def test_a_csv_of_a_head_alone_becomes_one_with_a_longer_head(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,text\n", encoding="utf-8")
+    invoke("score", "--file", str(tmp_path / "in.csv"), "--out", str(tmp_path / "out.csv"))
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8") == ",".join(["id", "text", *NEW]) + "\n"
+
+
 def test_what_cannot_be_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="both texts and a file"):
         invoke("score", "x", "--file", "y")
@@ -122,6 +135,8 @@ def test_what_cannot_be_is_told(tmp_path: Path) -> None:
         invoke("score", "--file", str(tmp_path / "no.csv"))
     with pytest.raises(ConfigError, match="neither a folder nor one of"):
         invoke("score", "x", "--model", "nonsense")
+    with pytest.raises(ConfigError, match=r"unknown ending '\.xlsx'"):
+        invoke("score", "x", "--out", str(tmp_path / "x.xlsx"))
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "x"}\n' * tables.CHUNK_ROWS + '{"text": "x", "late": 1}\n', encoding="utf-8")
     with pytest.raises(ConfigError, match="'late' comes only in later rows"):

@@ -25,6 +25,10 @@ def correct(
     """
     import getpass
 
+    from feltwire.schema import SENTIMENTS
+
+    if field == "sentiment" and value not in SENTIMENTS:
+        raise ConfigError(f"sentiment {value!r}: expected one of {', '.join(SENTIMENTS)}")
     try:
         who = by or getpass.getuser()
     except OSError:

@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+FOLDED_CHARS: Final = 12  # so narrow a column of texts can still be read
 
 
 class Format(StrEnum):
@@ -72,7 +74,7 @@ def to_rows(batch: "pa.RecordBatch | pa.Table") -> list[dict[str, Any]]:
 
 
 def flat(table: "pa.Table") -> "pa.Table":
-    """The table with lists, structs and maps as JSON text: what CSV can hold."""
+    """The table with lists, structs and maps as JSON text: what CSV can hold. Views, which it cannot, are copied."""
     import pyarrow as pa
 
     columns = []
@@ -83,6 +85,10 @@ def flat(table: "pa.Table") -> "pa.Table":
         elif pa.types.is_timestamp(column.type):
             texts = [None if value is None else plain(value) for value in column.to_pylist()]
             columns.append(pa.chunked_array([pa.array(texts, pa.string())]))
+        elif pa.types.is_string_view(column.type):
+            columns.append(column.cast(pa.string()))
+        elif pa.types.is_binary_view(column.type):
+            columns.append(column.cast(pa.binary()))
         else:
             columns.append(column)
     return pa.table(columns, names=table.column_names)
@@ -116,15 +122,44 @@ def _write_for_people(table: "pa.Table", show: Mapping[str, Callable[[Any], str]
 
     from feltwire.cli.common import console
 
+    rows = [
+        [show.get(name, cell)(value) for name, value in row.items()] for row in table.select(list(columns)).to_pylist()
+    ]
+    terminal = console()
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in columns:
+    least = 0
+    for at, name in enumerate(columns):
         kind = table.schema.field(name).type
         number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
         short = number or pa.types.is_timestamp(kind)
         shown.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=short)
-    for row in table.select(list(columns)).to_pylist():
-        shown.add_row(*(Text(show.get(name, cell)(value)) for name, value in row.items()))
-    console().print(shown)
+        width = max(len(name), *(len(row[at]) for row in rows)) if rows else len(name)
+        least += 2 + (width if short else min(width, FOLDED_CHARS))
+    if rows and least > terminal.width:
+        _write_upright(rows, columns)
+        return
+    for row in rows:
+        shown.add_row(*map(Text, row))
+    terminal.print(shown)
+
+
+def _write_upright(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
+    """A line for each value, for rows that are wider than the terminal; what a row does not have is left out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from feltwire.cli.common import console
+
+    terminal = console()
+    for row in rows:
+        shown = Table.grid(padding=(0, 2))
+        shown.add_column(no_wrap=True, style="bold", min_width=max(map(len, columns)))
+        shown.add_column(overflow="fold")
+        for name, value in zip(columns, row, strict=True):
+            if value:
+                shown.add_row(Text(harmless(name)), Text(value))
+        terminal.print(shown)
+        terminal.print()
 
 
 def cell(value: Any) -> str:

@@ -129,7 +129,12 @@ def sql(
 
 def export(
     *,
-    kind: Annotated[str, typer.Option("--format", "-f", metavar="csv|jsonl|parquet", help="The form.")] = "jsonl",
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--format", "-f", metavar="csv|jsonl|parquet", help="The form. Without: by the ending of FILE, else jsonl."
+        ),
+    ] = None,
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="FILE", help="Where to; `-` is the standard output.")
     ] = "-",
@@ -144,15 +149,15 @@ def export(
 
     \b
       feltwire export --since 1d > posts.jsonl
-      feltwire export --format parquet --out airlines.parquet --track airlines
+      feltwire export --out airlines.parquet --track airlines
 
     Lists, such as hashtags and entities, are JSON in a CSV. A file appears under its name once it is whole.
     """
     from feltwire.cli.progress import counting
-    from feltwire.cli.tables import open_writer
+    from feltwire.cli.tables import kind_of_out, open_writer
     from feltwire.schema import POSTS
 
-    form: Kind = check_kind(kind)
+    form: Kind = check_kind(kind) if kind else kind_of_out(out) or "jsonl"
     found = common.open_the_lake(config, lake).export(
         track=track,
         since=parse_when(since, "--since"),

@@ -151,10 +151,11 @@ def _write_all(chunks: "Iterator[Chunk]", out: str, form: "Kind | None") -> None
 
     from feltwire.cli.output import to_json
     from feltwire.cli.progress import counting
-    from feltwire.cli.tables import kind_of, open_lines, open_writer
+    from feltwire.cli.tables import kind_of_out, open_lines, open_writer
 
-    kind = form or (None if out == "-" else kind_of(out)) or "jsonl"
-    if out != "-" and kind_of(out) not in (None, kind):
+    asked = kind_of_out(out)
+    kind = form or asked or "jsonl"
+    if asked not in (None, kind):
         raise ConfigError(f"--out {out!r} and --json contradict each other: expected a name that ends in .jsonl")
     with counting("scoring", unit="texts") as advance:
         if kind == "jsonl":

@@ -34,6 +34,15 @@ def kind_of(path: str) -> Kind | None:
     return _ENDINGS.get(Path(path).suffix.lower())
 
 
+def kind_of_out(out: str) -> Kind | None:
+    """The form that `--out` asks for by its ending; None: it has none. Raises ConfigError for an unknown one."""
+    kind = kind_of(out)
+    suffix = Path(out).suffix
+    if kind is None and suffix and not out.startswith("/dev/"):
+        raise ConfigError(f"--out {out!r}: unknown ending {suffix!r}; expected one of {', '.join(_ENDINGS)}")
+    return kind
+
+
 @contextmanager
 def open_lines(out: str) -> Iterator[Callable[[str], None]]:
     """A function that appends text to a file, or to the standard output for `-`; otherwise as `open_writer`."""
@@ -172,9 +181,13 @@ def _read_csv(lines: Iterable[str], path: str) -> Iterator[pa.RecordBatch]:
     csv.field_size_limit(2**27)
     reader = csv.reader(lines)
     names = next(reader, [])
+    if not names:
+        raise ConfigError(f"{path}: empty; expected a CSV whose first line names the columns")
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
         raise ConfigError(f"{path}: two columns are named {twins[0]!r}")
+    # First no rows: a file of a head alone becomes one with a longer head.
+    yield pa.record_batch([pa.array([], pa.string()) for _ in names], names=names)
     try:
         for chunk in in_chunks(_whole(reader, len(names), path)):
             columns = zip(*chunk, strict=True)
@@ -198,8 +211,10 @@ def _read_jsonl(lines: Iterable[str], path: str) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ConfigError(f"{path}: line {number} is no JSON: {error}") from error
+        except RecursionError as error:
+            raise ConfigError(f"{path}: line {number} is nested too deeply") from error
         if not isinstance(row, dict):
             raise ConfigError(f"{path}: line {number}: expected an object, came {type(row).__name__}")
         yield row
