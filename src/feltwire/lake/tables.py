@@ -56,7 +56,7 @@ def create_tables(location: Location, owner: Owner) -> None:
 
     Raises PositionError when the lake belongs to another pipeline or log, SchemaError when it is newer.
     """
-    if _exists(location, "posts"):
+    if _posts(location) is not None:
         _check_owner(location, owner)  # before anything is made in another's lake
     for table, columns in schema.TABLES.items():
         try:
@@ -78,11 +78,14 @@ def create_tables(location: Location, owner: Owner) -> None:
         _note_partitions(location, owner.partitions)
 
 
-def _exists(location: Location, table: str) -> bool:
+def _posts(location: Location) -> DeltaTable | None:
+    """A handle on `posts`; None where there is no such table."""
     try:
-        return DeltaTable.is_deltatable(location.uri(table), dict(location.options) or None)
+        return DeltaTable(location.uri("posts"), storage_options=dict(location.options) or None)
+    except TableNotFoundError:
+        return None
     except (DeltaError, OSError) as error:
-        raise LakeError(f"the lake {location.path!r} cannot be reached: {error}") from error
+        raise LakeError(f"the lake {location.path!r} cannot be opened: {error}") from error
 
 
 def _check_owner(location: Location, owner: Owner) -> Owner:
@@ -97,14 +100,9 @@ def _check_owner(location: Location, owner: Owner) -> Owner:
 
 def read_owner(location: Location) -> Owner:
     """Whose lake it is. Raises ConfigError when there is no lake, or one that Feltwire did not make."""
-    try:
-        handle = DeltaTable(location.uri("posts"), storage_options=dict(location.options) or None)
-    except TableNotFoundError as error:
-        raise ConfigError(
-            f"there is no lake at {location.path!r}: name another, or make one by `feltwire run`"
-        ) from error
-    except (DeltaError, OSError) as error:
-        raise LakeError(f"the lake {location.path!r} cannot be opened: {error}") from error
+    handle = _posts(location)
+    if handle is None:
+        raise ConfigError(f"there is no lake at {location.path!r}: name another, or make one by `feltwire run`")
     described = _description(handle)
     return Owner(str(described["pipeline"]), str(described["log"]), _partitions(described))
 
