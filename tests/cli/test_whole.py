@@ -35,10 +35,28 @@ def start(*arguments: str, cwd: Path, **more: str) -> "subprocess.Popen[str]":
 
 def wait_for_line(process: "subprocess.Popen[str]") -> str:
     """The first line that a process writes; from then on it listens to signals."""
+    return wait_for(process, "")
+
+
+def wait_for(process: "subprocess.Popen[str]", text: str) -> str:
+    """The next line that has a text in it."""
     assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, process.communicate(timeout=10)
-    return line
+    while True:
+        line = process.stdout.readline()
+        assert line, process.communicate(timeout=60)
+        if text in line:
+            return line
+
+
+def wait_for_posts(cwd: Path, lake: str = "feltwire-data/demo", timeout_s: float = 120.0) -> int:
+    """How many posts the lake has, as soon as it has one."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        done = feltwire("sql", "select count(*) n from posts", "--json", "--lake", lake, cwd=cwd)
+        if done.returncode == 0 and (found := int(json.loads(done.stdout)[0]["n"])):
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"no post in {lake} after {timeout_s} s: {done.stdout}{done.stderr}")
 
 
 def count(cwd: Path, query: str, lake: str = "feltwire-data/demo") -> int:
@@ -56,13 +74,12 @@ def assert_whole(cwd: Path, lake: str) -> None:
 def test_demo_is_killed_and_goes_on(tmp_path: Path) -> None:
     first = start("demo", "--rate", "300", cwd=tmp_path, FELTWIRE_SERVE__PORT="0")
     wait_for_line(first)
-    time.sleep(4)
+    wait_for_posts(tmp_path)
     os.killpg(first.pid, signal.SIGKILL)
-    first.communicate(timeout=20)
+    first.communicate(timeout=60)
     before = count(tmp_path, "select count(*) from posts")
-    assert before > 0
 
-    done = feltwire("demo", "--seconds", "5", "--rate", "300", cwd=tmp_path, env=environment(FELTWIRE_SERVE__PORT="0"))
+    done = feltwire("demo", "--seconds", "12", "--rate", "300", cwd=tmp_path, env=environment(FELTWIRE_SERVE__PORT="0"))
     assert done.returncode == 0, done.stderr
     assert "mood" in done.stdout
     assert "The lake is at feltwire-data/demo" in done.stderr
@@ -89,12 +106,10 @@ def test_ingest_and_process_are_two_halves(tmp_path: Path) -> None:
     assert_whole(tmp_path, "lake")
 
     again = start("process", "--lake", "lake", cwd=tmp_path)
-    wait_for_line(again)
-    time.sleep(2)
+    wait_for(again, "nothing new")
     again.send_signal(signal.SIGTERM)
-    out, err = again.communicate(timeout=30)
+    _, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
-    assert "nothing new" in out
 
 
 def test_a_second_worker_is_refused(tmp_path: Path) -> None:
@@ -107,7 +122,7 @@ def test_a_second_worker_is_refused(tmp_path: Path) -> None:
         assert "partition 0" in second.stderr
     finally:
         first.send_signal(signal.SIGINT)
-        _, err = first.communicate(timeout=30)
+        _, err = first.communicate(timeout=60)
     assert first.returncode == 0, err
     assert_whole(tmp_path, "lake")
 
@@ -188,7 +203,7 @@ def test_serve_shows_a_lake_and_stops_cleanly(lake: Path) -> None:
         assert 'feltwire_kept_total{source="file"} 5.0' in text or "feltwire_kept_total" in text
     finally:
         server.send_signal(signal.SIGTERM)
-        _, err = server.communicate(timeout=20)
+        _, err = server.communicate(timeout=60)
     assert server.returncode == 0, err
     refused = feltwire("serve", "--lake", str(lake), "--host", "0.0.0.0", "--port", "0", cwd=lake.parent)
     assert refused.returncode == 2
