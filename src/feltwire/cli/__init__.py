@@ -80,10 +80,12 @@ def main() -> None:
         # Whoever read this has gone; what is still buffered must not raise again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        _fail(error, 1)  # a file or folder that may not be read or written: it says which
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _fail(error: FeltwireError, code: int) -> None:
+def _fail(error: Exception, code: int) -> None:
     typer.echo(f"feltwire: {' '.join(str(error).split())}", err=True)
     sys.exit(code)
