@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 from pyarrow import fs
 
-from feltwire.errors import ConfigError, SchemaError
+from feltwire.errors import ConfigError, LakeError, SchemaError
 
 # The columns whose smallest and largest value stand beside every file: keys and times only, because Delta keeps
 # them in its log, where the text of a withdrawn post would survive.
@@ -63,12 +63,15 @@ class Location:
         """Write one Parquet file of `schema`; nobody sees it until its action is committed.
 
         Raises SchemaError for a batch with other columns or types, or in another order: Delta would commit such a
-        file without complaint, and readers would fail.
+        file without complaint, and readers would fail. Raises LakeError or OSError when it cannot be written now.
         """
         system, root = self.filesystem()
         name = f"{folder}part-{uuid.uuid4()}.parquet"
         path = f"{root}/{table}/{name}"
         if not self.remote:
+            # On a volume that is away, a file would go where nobody finds it when its commit succeeds at last.
+            if not os.path.isdir(f"{root}/{table}/_delta_log"):
+                raise LakeError(f"the table {self.uri(table)} is not there: is its volume mounted?")
             os.makedirs(os.path.dirname(path), exist_ok=True)
         stats = _Stats(STATS[table])
         with (
