@@ -53,12 +53,13 @@ class Builder:
     storage_options: dict[str, str] = field(default_factory=dict)
     now: datetime = NOON
     given: MemoryLog | None = None  # the log, if it has records already
+    worker_of: Sequence[int] | None = None  # the partitions that the worker has; None: all
 
     def __post_init__(self) -> None:
         self.log = self.given or MemoryLog(Options(partitions=self.partitions), clock=lambda: self.now)
         self.owner = Owner(self.pipeline_name, self.log.identity, self.partitions)
         self.lake: Lake = create_lake(str(self.folder), self.owner, storage_options=self.storage_options)
-        self.committer = self.worker()
+        self.committer = self.worker(self.worker_of)
 
     def worker(self, partitions: Sequence[int] | None = None) -> Committer:
         """Another worker, its tables level."""
