@@ -23,6 +23,14 @@ def built(tmp_path: Path) -> Builder:
     return Builder(tmp_path / "lake", partitions=2)
 
 
+@pytest.fixture(scope="module")
+def one_post(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """A lake that is only asked."""
+    built = Builder(tmp_path_factory.mktemp("reader") / "lake")
+    built.store(post(1))
+    return built
+
+
 READING = (
     "select 1",
     "  SELECT 1;",
@@ -53,23 +61,22 @@ WRITING = (
 
 
 @pytest.mark.parametrize("statement", READING)
-def test_statements_that_read(built: Builder, statement: str) -> None:
+def test_statements_that_read(one_post: Builder, statement: str) -> None:
     assert check_reading(statement)
-    built.lake.sql(statement)
+    one_post.lake.sql(statement)
 
 
 @pytest.mark.parametrize("statement", [*WRITING, "select 1; drop table posts"])
-def test_statements_that_do_not(built: Builder, statement: str) -> None:
-    built.store(post(1))
+def test_statements_that_do_not(one_post: Builder, statement: str) -> None:
     with pytest.raises(ConfigError):
-        built.lake.sql(statement)
-    assert built.ids() == ["x:1"]
+        one_post.lake.sql(statement)
+    assert one_post.ids() == ["x:1"]
 
 
 @pytest.mark.parametrize("statement", ["select nothing from posts", "select * from elsewhere", "select ' from posts"])
-def test_bad_sql_is_told_in_datafusions_words(built: Builder, statement: str) -> None:
+def test_bad_sql_is_told_in_datafusions_words(one_post: Builder, statement: str) -> None:
     with pytest.raises(ConfigError, match="SQL: "):
-        built.lake.sql(statement)
+        one_post.lake.sql(statement)
 
 
 def test_tables_by_name() -> None:
@@ -78,14 +85,14 @@ def test_tables_by_name() -> None:
 
 
 @pytest.mark.parametrize("text", ["it's", "' or 1 = 1 --", "a'';b", "\\'"])
-def test_literals_are_quoted(built: Builder, text: str) -> None:
-    found = built.lake.sql(f"select {literal(text)} a")
+def test_literals_are_quoted(one_post: Builder, text: str) -> None:
+    found = one_post.lake.sql(f"select {literal(text)} a")
     assert found["a"].to_pylist() == [text]
 
 
-def test_times_are_literal_to_the_microsecond(built: Builder) -> None:
+def test_times_are_literal_to_the_microsecond(one_post: Builder) -> None:
     at = NOON + timedelta(microseconds=1)
-    assert built.lake.sql(f"select {literal(at)} a")["a"].to_pylist() == [at]
+    assert one_post.lake.sql(f"select {literal(at)} a")["a"].to_pylist() == [at]
 
 
 def test_sql_sees_the_lake_as_it_is_when_it_is_asked(built: Builder) -> None:
@@ -241,9 +248,9 @@ def test_as_of_holds_across_compaction_clean_up_and_vacuum(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("table", ["windows", "terms"])
-def test_sums_have_no_past_in_sql(built: Builder, table: str) -> None:
+def test_sums_have_no_past_in_sql(one_post: Builder, table: str) -> None:
     with pytest.raises(ConfigError, match=f"{table} cannot be read by SQL as of a time"):
-        built.lake.sql(f"select * from {table}", as_of=NOON)
+        one_post.lake.sql(f"select * from {table}", as_of=NOON)
 
 
 # The rest of the door

@@ -84,6 +84,7 @@ def test_the_one_that_commits_first_has_the_batch(tmp_path: Path) -> None:
     check_exact(built, [f"x:{n}" for n in range(5)], [])
 
 
+@pytest.mark.slow
 def test_a_worker_that_stopped_half_way_is_not_rested_over(tmp_path: Path) -> None:
     """Its sums are still to come: levelling has to find their place as it was."""
     for table in schema.STREAMED:
@@ -113,6 +114,7 @@ def test_a_worker_that_stopped_half_way_is_not_rested_over(tmp_path: Path) -> No
         check_exact(built, kept, dead)
 
 
+@pytest.mark.slow
 def test_a_commit_goes_on_where_it_stopped(tmp_path: Path) -> None:
     for table in schema.STREAMED:
         built = Builder(tmp_path / table / "lake")

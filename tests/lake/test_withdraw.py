@@ -201,6 +201,7 @@ def test_death_at_every_step(tmp_path: Path, after: bool) -> None:
     assert step == 8
 
 
+@pytest.mark.slow
 def test_two_maintainers_remove_once(built: Builder) -> None:
     """The second one begins in the middle of the first, at each of its commits, and the negatives come once."""
     for table in ("windows", "terms", "posts"):
