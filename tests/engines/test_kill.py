@@ -14,7 +14,8 @@ from tests.engines.stream import Story, file_source, simulated, simulator_source
 
 SEED = 20
 KILLS = 200 if PROVING else 6
-LONGEST_S = 5.0  # that a process lives: imports and start-up are the first one or two
+STARTING = 0.3  # share of the kills that come before a process has begun to work
+WORKING_S = 3.0  # the longest that one works
 ORPHANS_S = 30.0  # a worker that is still importing looks for its parent when it has done so
 RECORDS_A_KILL = 1_000
 
@@ -44,11 +45,19 @@ def test_kills_at_random_instants(tmp_path: Path, inbox: Path, record_property: 
         "idle_move_s": 0.5,
         "maintainer": {"withdraw_every_s": 0.7, "vacuum_every_s": 1.5},
     }
-    alone_s = []
+    alone_s: list[float] = []
+    start_s, working = 2.0, 0
     for kill in range(KILLS):
         story.write(inbox / f"{kill:05}.jsonl", RECORDS_A_KILL)
         with started(tmp_path, {"plan": plan, "patch": patch}) as child:
-            time.sleep(dice.random() * LONGEST_S)
+            began = time.monotonic()
+            if dice.random() < STARTING:
+                time.sleep(dice.random() * start_s)
+            else:
+                child.until(lambda _: True)  # its first report: everything is level, and it begins to work
+                start_s = time.monotonic() - began
+                time.sleep(dice.random() * WORKING_S)
+                working += 1
             assert child.process.poll() is None, child.errors()
             child.kill()
             alone_s.append(child.seconds_until_alone(ORPHANS_S))
@@ -59,6 +68,7 @@ def test_kills_at_random_instants(tmp_path: Path, inbox: Path, record_property: 
     counts = assert_exact(tmp_path / "lake", tmp_path / "log.db", story.truth)
     record_property("seed", SEED)
     record_property("kills", KILLS)
+    record_property("kills while working", working)
     for name, value in counts.items():
         record_property(name, value)
     record_property("longest that a worker stayed, seconds", round(max(alone_s), 1))
