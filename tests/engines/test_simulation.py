@@ -16,7 +16,7 @@ Record = Callable[[str, object], None]
 
 @pytest.mark.slow
 @pytest.mark.prove
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_random_schedules(record_property: Record) -> None:
     """Schedules of crashes, two rival engines and two maintainers lose and double nothing, and all sums are equal."""
     first, schedules = (random.SystemRandom().randrange(1, 10**6) * 1000, 500) if PROVING else (0, 40)
