@@ -57,6 +57,7 @@ def test_one_starts_over_while_the_others_go_on(
         with started(tmp_path, {"plan": _plan(tmp_path, "b")}) as b:
             b.until(lambda progress: progress["processed"] > RATE and progress["lag"] < RATE)
             caught_up_s = time.time() - wiped_at
+            ingest.until(lambda progress: progress["received"] > 10 * RATE)
             lags = [progress["lag"] for progress in a.observed()[2:]]
             rates = _rates(ingest)
             assert 0 < ingest.stop()["received"] < count
