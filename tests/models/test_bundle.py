@@ -15,7 +15,7 @@ from tests.bundles import onnx_writer as onnx
 
 from feltwire.errors import ConfigError, ModelError
 from feltwire.models import _onnx, bundled
-from feltwire.models._onnx import OnnxModel
+from feltwire.models._formats import open_bundle
 from feltwire.registry import create
 from feltwire.scoring import TRUNCATED, load
 
@@ -39,7 +39,7 @@ def edit(folder: Path, change: Edit) -> None:
 
 def refusal(folder: Path) -> str:
     with pytest.raises(ModelError) as caught:
-        OnnxModel(folder, threads=1)
+        open_bundle(folder, threads=1)
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 1000
@@ -169,23 +169,23 @@ def test_labels_are_in_the_order_of_the_tensor(folder: Path) -> None:
     """Renaming the labels renames what comes out, and moves no number."""
     before = load(str(TINY)).predict(["I love this"])["sentiment"]
     edit(folder, lambda m: m["heads"]["sentiment"].update(labels=["positive", "negative", "neutral"]))
-    model = OnnxModel(folder, threads=1)
+    model = open_bundle(folder, threads=1)
     assert model.heads["sentiment"] == ("positive", "negative", "neutral")
     assert np.array_equal(floats(model.predict(["I love this"])["sentiment"]), floats(before))
 
 
 def test_temperature_divides_the_logits(folder: Path) -> None:
     edit(folder, lambda m: m["heads"]["sentiment"].update(temperature=1.0))
-    sharp = floats(OnnxModel(folder, threads=1).predict(["love this"])["sentiment"])
+    sharp = floats(open_bundle(folder, threads=1).predict(["love this"])["sentiment"])
     edit(folder, lambda m: m["heads"]["sentiment"].update(temperature=2.0))
-    soft = floats(OnnxModel(folder, threads=1).predict(["love this"])["sentiment"])
+    soft = floats(open_bundle(folder, threads=1).predict(["love this"])["sentiment"])
     expected = np.sqrt(sharp) / np.sqrt(sharp).sum()
     assert np.allclose(soft, expected, atol=1e-6)
 
 
 def test_many_may_be_right(folder: Path) -> None:
     edit(folder, lambda m: m["heads"]["emotion"].update(kind="multi"))
-    p = floats(OnnxModel(folder, threads=1).predict(["happy but sad, I hope"])["emotion"])[0]
+    p = floats(open_bundle(folder, threads=1).predict(["happy but sad, I hope"])["emotion"])[0]
     assert (p > 0.5).sum() >= 3  # joy, optimism, sadness
     assert p.max() <= 1
 
@@ -195,7 +195,7 @@ def test_another_head_name_than_the_tensors(folder: Path) -> None:
         manifest["heads"]["offensive"] = {**manifest["heads"].pop("emotion"), "output": "emotion"}
 
     edit(folder, rename)
-    assert "offensive" in OnnxModel(folder, threads=1).predict(["x"])
+    assert "offensive" in open_bundle(folder, threads=1).predict(["x"])
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_truncation_is_told() -> None:
 
 def test_truncation_is_told_without_spans_too(folder: Path) -> None:
     edit(folder, lambda m: m["heads"].pop("entities"))
-    answer = OnnxModel(folder, threads=1).predict(["a " * 126, "a " * 127])
+    answer = open_bundle(folder, threads=1).predict(["a " * 126, "a " * 127])
     assert floats(answer[TRUNCATED])[:, 0].tolist() == [0, 1]
 
 

@@ -17,6 +17,10 @@ SCHEMA_VERSION: Final = 1
 MANIFEST: Final = "model.json"
 GRAPH: Final = "model.onnx"
 TOKENIZER: Final = "tokenizer.json"
+TERMS: Final = "terms.json"
+WEIGHTS: Final = "weights.safetensors"
+FILES: Final = {"onnx": (GRAPH, TOKENIZER), "linear": (TERMS, WEIGHTS)}
+"""The files that a bundle of each format has beside `model.json`."""
 OUTSIDE: Final = "O"  # the tag of a token in no entity; the others are B-<entity> and I-<entity>
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -76,6 +80,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: int
+    format: Literal["onnx", "linear"] = "onnx"  # what the other files are, and so which runtime reads them
     name: _Name
     version: _Name
     description: str = ""
@@ -86,7 +91,7 @@ class Manifest(BaseModel):
     heads: Annotated[dict[str, Head], Field(min_length=1)]
     training: tuple[TrainingSet, ...] = ()
     metrics: dict[str, float] = {}
-    sha256: dict[Literal["model.onnx", "tokenizer.json"], _Sha256] = {}  # of the other files; checked on loading
+    sha256: dict[str, _Sha256] = {}  # of the other files; checked on loading
 
     @field_validator("profile")
     @classmethod
@@ -103,17 +108,23 @@ def read_manifest(folder: Path) -> Manifest:
     """
     if not folder.is_dir():
         raise ModelError(f"bundle {folder}: there is no such folder")
-    for name in (MANIFEST, GRAPH, TOKENIZER):
-        if not (folder / name).is_file():
-            raise ModelError(
-                f"bundle {folder}: the file {name} is missing; a bundle has {MANIFEST}, {GRAPH}, {TOKENIZER}"
-            )
+    _there(folder, MANIFEST, "every bundle has one")
     manifest = _parse(folder)
+    files = FILES[manifest.format]
+    for name in files:
+        _there(folder, name, f"a bundle of format {manifest.format!r} has {', '.join((MANIFEST, *files))}")
     for name, expected in manifest.sha256.items():
+        if name not in files:
+            raise ModelError(f"bundle {folder}: {MANIFEST}, sha256: {name!r} is none of {', '.join(files)}")
         came = sha256(folder / name)
         if came != expected:
             raise ModelError(f"bundle {folder}: {name} has SHA-256 {came}, {MANIFEST} says {expected}: take it anew")
     return manifest
+
+
+def _there(folder: Path, name: str, expected: str) -> None:
+    if not (folder / name).is_file():
+        raise ModelError(f"bundle {folder}: the file {name} is missing; {expected}")
 
 
 def _parse(folder: Path) -> Manifest:

@@ -11,7 +11,7 @@ from tokenizers import Encoding, Tokenizer
 
 from feltwire.errors import ModelError
 from feltwire.interfaces import Predictions, Span
-from feltwire.models._bundle import GRAPH, OUTSIDE, TOKENIZER, Head, Manifest, read_manifest
+from feltwire.models._bundle import GRAPH, OUTSIDE, TOKENIZER, Head, Manifest
 from feltwire.scoring import TRUNCATED
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -30,9 +30,8 @@ class OnnxModel:
     probabilities do not depend on its neighbours.
     """
 
-    def __init__(self, folder: Path, *, threads: int) -> None:
-        """Raises ModelError when the bundle cannot be used: a missing file or tensor, labels that do not fit."""
-        manifest = read_manifest(folder)
+    def __init__(self, folder: Path, manifest: Manifest, *, threads: int) -> None:
+        """Raises ModelError when the bundle cannot be used: a missing tensor, labels that do not fit."""
         self.name = f"{manifest.name}@{manifest.version}"
         self.languages = manifest.languages
         self.heads: Mapping[str, tuple[str, ...]] = {name: head.names for name, head in manifest.heads.items()}

@@ -1,4 +1,4 @@
-"""`bundle:PATH`: a model that lies in a directory as `model.json`, `model.onnx` and `tokenizer.json`."""
+"""`bundle:PATH`: a model that lies in a directory: `model.json` and the files of its format."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from feltwire.errors import ConfigError
-from feltwire.models._onnx import OnnxModel
+from feltwire.interfaces import Model
+from feltwire.models._formats import open_bundle
 
 
 class Options(BaseModel):
@@ -17,8 +18,8 @@ class Options(BaseModel):
     threads: Annotated[int, Field(ge=1, le=256, description="threads of one pass through the graph")] = 1
 
 
-def create(rest: str, options: Options) -> OnnxModel:
+def create(rest: str, options: Options) -> Model:
     """`bundle:PATH`; raises ModelError for a bundle that cannot be used."""
     if not rest:
         raise ConfigError("model 'bundle:' needs a folder: bundle:PATH")
-    return OnnxModel(Path(rest).expanduser(), threads=options.threads)
+    return open_bundle(Path(rest).expanduser(), threads=options.threads)

@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from feltwire.errors import ConfigError
-from feltwire.models._onnx import OnnxModel
+from feltwire.interfaces import Model
+from feltwire.models._formats import open_bundle
 
 FOLDER = Path(__file__).parents[1] / "bundles"
 
@@ -19,10 +20,10 @@ class Options(BaseModel):
     threads: Annotated[int, Field(ge=1, le=256, description="threads of one pass through the graph")] = 1
 
 
-def create(rest: str, options: Options) -> OnnxModel:
+def create(rest: str, options: Options) -> Model:
     """`bundled:NAME`; raises ConfigError when no such bundle ships."""
     shipped = sorted(path.parent.name for path in FOLDER.glob("*/model.json"))
     if rest not in shipped:
         known = ", ".join(shipped) or "none in this version; bundle:PATH takes one of your own"
         raise ConfigError(f"model 'bundled:{rest}' does not ship with Feltwire: known are {known}")
-    return OnnxModel(FOLDER / rest, threads=options.threads)
+    return open_bundle(FOLDER / rest, threads=options.threads)

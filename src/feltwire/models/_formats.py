@@ -1,0 +1,20 @@
+"""Which runtime reads which format of bundle."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from feltwire.interfaces import Model
+from feltwire.models._bundle import read_manifest
+from feltwire.models._onnx import OnnxModel
+
+_RUNTIMES: Final[dict[str, Callable[..., Model]]] = {"onnx": OnnxModel}
+
+
+def open_bundle(folder: Path, *, threads: int = 1) -> Model:
+    """The model in a bundle's folder; raises ModelError for one that cannot be used.
+
+    `threads` are those of one pass through the model.
+    """
+    manifest = read_manifest(folder)
+    return _RUNTIMES[manifest.format](folder, manifest, threads=threads)
