@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 from feltwire.errors import ModelError
 from feltwire.interfaces import Predictions, Span
 from feltwire.models._bundle import GRAPH, OUTSIDE, TOKENIZER, Head, Manifest
+from feltwire.models._words import WordEncoding, WordTokenizer, is_words
 from feltwire.scoring import TRUNCATED
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -48,7 +49,7 @@ class OnnxModel:
     def predict(self, texts: Sequence[str]) -> Predictions:
         """Probabilities for every head; `truncated` is 1 where a text has more tokens than the bundle allows."""
         encode = self._tokenizer.encode_batch if self._with_places else self._tokenizer.encode_batch_fast
-        encodings: list[Encoding] = encode(list(texts))
+        encodings: Sequence[Encoding | WordEncoding] = encode(list(texts))
         answer: Predictions = {
             name: [[] for _ in texts] if head.kind == "spans" else np.zeros((len(texts), len(head.labels)), np.float32)
             for name, head in self.manifest.heads.items()
@@ -66,7 +67,7 @@ class OnnxModel:
                     column[rows] = p
         return answer
 
-    def _run(self, encodings: list[Encoding]) -> list[Floats]:
+    def _run(self, encodings: Sequence[Encoding | WordEncoding]) -> list[Floats]:
         """The heads' logits for one padded batch."""
         # A text without a single token gets one of padding: a mean over nothing would be no number.
         length = max(1, *(len(one.ids) for one in encodings))
@@ -104,9 +105,11 @@ class OnnxModel:
                 )
 
 
-def _tokenizer(folder: Path, manifest: Manifest) -> tuple[Tokenizer, int]:
+def _tokenizer(folder: Path, manifest: Manifest) -> tuple[Tokenizer | WordTokenizer, int]:
     """The tokenizer, and the number of its padding token."""
     try:
+        if is_words(folder / TOKENIZER):
+            return WordTokenizer.read(folder / TOKENIZER, max_tokens=manifest.max_tokens), 0
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         pad = (tokenizer.padding or {}).get("pad_id") or tokenizer.token_to_id("[PAD]") or 0
         tokenizer.no_padding()
@@ -156,7 +159,7 @@ def _probabilities(logits: Floats, head: Head) -> Floats:
     return shares
 
 
-def _spans(encoding: Encoding, p: Floats, tags: tuple[str, ...]) -> list[Span]:
+def _spans(encoding: Encoding | WordEncoding, p: Floats, tags: tuple[str, ...]) -> list[Span]:
     """Entities out of BIO tags. A word has the tag of its first token; an entity the mean probability of its words.
 
     An I- that continues nothing begins an entity, as the usual scoring of such tags has it.
