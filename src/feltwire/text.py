@@ -14,6 +14,7 @@ from unicodedata import is_normalized, normalize
 from feltwire import characters
 from feltwire.characters import ALL_MARKS, MARKS, WORD
 from feltwire.errors import ConfigError
+from feltwire.lemmas import lemmatise
 
 MAX_REPEATS: Final = 3  # "soooooo" becomes "sooo": drawn out still differs from "so"
 MAX_MARKS: Final = 8  # more combining marks in a row than any script writes; normalising long rows is quadratic
@@ -258,9 +259,15 @@ def _letters(text: str) -> str:
     return _blanks(text.translate(_ASCII_LETTERS) if text.isascii() else _NO_LETTERS.sub(" ", text).lower())
 
 
+def _lemma(text: str) -> str:
+    """For bags of words: as `letters`, without stop words but with all negations, in dictionary forms (English)."""
+    return lemmatise(_letters(text))
+
+
 # A profile is a pure function of a decoded text. A new one is a function and a line here.
 _PROFILES: Final[dict[str, Callable[[str], str]]] = {
     "social": _social,
     "letters": _letters,
     "plain": _plain,
+    "lemma": _lemma,
 }
