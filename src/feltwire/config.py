@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -66,6 +67,20 @@ class ModelSettings(_Section):
     uri: str = Field(
         default="lexicon:vader", description="The model, as `name:place`; `none:` stores posts without scoring them."
     )
+    registry: str | None = Field(
+        default=None,
+        description="Where registered models lie: a folder, or `s3://bucket/prefix`. Unset: a folder of the user's.",
+        examples=["s3://models/feltwire"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _placed(cls, given: Any) -> Any:
+        """The URI of a registered model says where it lies, so that it alone is enough to load it."""
+        match given:
+            case {"uri": str(uri), "registry": str(place)}:
+                return {**given, "uri": in_registry(uri, place)}
+        return given
 
 
 class PipelineSettings(_Section):
@@ -195,6 +210,29 @@ class Settings(_Section):
             return self.log.uri
         path = self.lake.path.rstrip("/")
         return f"sqlite:{DATA}/{path.rpartition('/')[2]}-log.sqlite" if "://" in path else f"sqlite:{path}-log.sqlite"
+
+
+def in_registry(uri: str, place: str) -> str:
+    """The URI of a model with `place` as the registry of every `registry:` in it that names none."""
+    head, question, query = uri.partition("?")
+    options = parse_qsl(query, keep_blank_values=True)
+    if head.startswith("auto:"):
+        options = [(key, in_registry(value, place) if key in ("fast", "base") else value) for key, value in options]
+    elif head.startswith("registry:") and "at" not in dict(options):
+        options.append(("at", place))
+    else:
+        return uri
+    return f"{head}?{urlencode(options, safe=':/@', quote_via=quote)}" if options else head + question
+
+
+def data_folder() -> Path:
+    """Where this user's programs keep data (XDG_DATA_HOME), the part that is Feltwire's."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "feltwire"
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what they can get again (XDG_CACHE_HOME), the part that is Feltwire's."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "feltwire"
 
 
 def load(
