@@ -256,7 +256,8 @@ def _columns(model: Model, answer: _Answer, probabilities: bool) -> pa.RecordBat
         "model": pa.array([model.name], pa.string()).take(pa.array(np.zeros(n, np.int32))),
     }
     if "sentiment" in heads:
-        columns |= _sentiment(model.heads["sentiment"], heads["sentiment"])
+        band = getattr(model, "neutral_band", None)
+        columns |= _sentiment(model.heads["sentiment"], heads["sentiment"], band)
     if "emoji" in heads:
         columns["emoji"] = _top_emoji(model.heads["emoji"], heads["emoji"])
     for head in LABELLED:
@@ -280,8 +281,11 @@ def _columns(model: Model, answer: _Answer, probabilities: bool) -> pa.RecordBat
     return batch.append_column("probabilities", _nested(model.heads, heads, n)) if probabilities else batch
 
 
-def _sentiment(labels: Sequence[str], given: Steps) -> dict[str, pa.Array]:
-    """The four probabilities, which sum to exactly 1, the label and the confidence. A tie goes to neutral first."""
+def _sentiment(labels: Sequence[str], given: Steps, band: tuple[float, float] | None = None) -> dict[str, pa.Array]:
+    """The four probabilities, which sum to exactly 1, the label and the confidence. A tie goes to neutral first.
+
+    Where p(positive) lies within `band` the label is neutral; probabilities and confidence stay what they are.
+    """
     steps = np.zeros((len(given), len(SENTIMENTS)), np.int64)
     # A model's own sum may be off by a little: what is left over then would change which is the largest.
     shares = given / np.maximum(given.sum(axis=1, keepdims=True), 1)
@@ -290,7 +294,12 @@ def _sentiment(labels: Sequence[str], given: Steps) -> dict[str, pa.Array]:
     steps[rows, _largest(steps)] += PROBABILITY_STEPS - steps.sum(axis=1)  # rounding leaves a step or two over
     best = _largest(steps)
     columns = {f"p_{label}": _share(steps[:, i]) for i, label in enumerate(SENTIMENTS)}
-    return columns | {"sentiment": _named(SENTIMENTS, best), "confidence": _share(steps[rows, best])}
+    columns["confidence"] = _share(steps[rows, best])
+    if band is not None:
+        p = steps[:, SENTIMENTS.index("positive")]
+        low, high = (round(share * PROBABILITY_STEPS) for share in band)
+        best[(low <= p) & (p <= high)] = SENTIMENTS.index("neutral")
+    return columns | {"sentiment": _named(SENTIMENTS, best)}
 
 
 def _largest(steps: Steps) -> npt.NDArray[np.intp]:

@@ -8,7 +8,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from feltwire.errors import ModelError
 from feltwire.text import profiles
@@ -27,6 +36,23 @@ _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+def _pair(given: Any) -> Any:
+    """`0.4-0.6`, as a URI has it, is a pair."""
+    return given.split("-") if isinstance(given, str) else given
+
+
+def _around_half(band: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= band[0] <= 0.5 <= band[1] <= 1:
+        raise ValueError("expected two shares with a half between them: 0.4-0.6")
+    return band
+
+
+Band = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_around_half)]
+"""From which to which p(positive), both included, a model that knows only negative and positive says neutral."""
+
+TWO_SENTIMENTS: Final = frozenset({"negative", "positive"})
+
+
 class Head(BaseModel):
     """One thing that the model says, and where in the graph it says it.
 
@@ -40,6 +66,7 @@ class Head(BaseModel):
     kind: Literal["classes", "multi", "spans"] = "classes"
     temperature: Annotated[float, Field(gt=0, le=1000)] = 1.0  # the logits are divided by it
     output: str = ""  # the graph's tensor; empty: the head's own name
+    neutral_band: Band | None = None  # of two sentiments; the probabilities stay as they are
 
     @field_validator("labels")
     @classmethod
@@ -54,6 +81,12 @@ class Head(BaseModel):
             wrong = [tag for tag in self.labels if tag != OUTSIDE and tag[:2] not in ("B-", "I-")]
             if wrong or OUTSIDE not in self.labels:
                 raise ValueError(f"labels of spans are {OUTSIDE}, B-<entity>, I-<entity>; wrong: {wrong or 'no O'}")
+        return self
+
+    @model_validator(mode="after")
+    def _two_sentiments(self) -> "Head":
+        if self.neutral_band is not None and set(self.labels) != TWO_SENTIMENTS:
+            raise ValueError("neutral_band is for the two labels negative and positive")
         return self
 
     @property
@@ -92,6 +125,23 @@ class Manifest(BaseModel):
     training: tuple[TrainingSet, ...] = ()
     metrics: dict[str, float] = {}
     sha256: dict[str, _Sha256] = {}  # of the other files; checked on loading
+
+    @property
+    def neutral_band(self) -> tuple[float, float] | None:
+        """That of the head `sentiment`."""
+        return self.heads["sentiment"].neutral_band if "sentiment" in self.heads else None
+
+    def with_band(self, band: tuple[float, float]) -> "Manifest":
+        """With another neutral band. Raises ModelError where `sentiment` is not of the two labels that it is for."""
+        head = self.heads.get("sentiment")
+        if head is None or set(head.labels) != TWO_SENTIMENTS:
+            came = "none" if head is None else ", ".join(head.labels)
+            raise ModelError(
+                f"bundle {self.name}: neutral_band needs a head 'sentiment' with the labels negative, positive; "
+                f"it has {came}"
+            )
+        heads = {**self.heads, "sentiment": head.model_copy(update={"neutral_band": band})}
+        return self.model_copy(update={"heads": heads})
 
     @field_validator("profile")
     @classmethod

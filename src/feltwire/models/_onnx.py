@@ -37,6 +37,7 @@ class OnnxModel:
         self.languages = manifest.languages
         self.heads: Mapping[str, tuple[str, ...]] = {name: head.names for name, head in manifest.heads.items()}
         self.profile = manifest.profile
+        self.neutral_band = manifest.neutral_band
         self.manifest = manifest
         self._where = f"bundle {folder}"
         self._tokenizer, self._pad = _tokenizer(folder, manifest)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from feltwire.errors import ConfigError
 from feltwire.interfaces import Model
+from feltwire.models._bundle import Band
 from feltwire.models._formats import open_bundle
 
 FOLDER = Path(__file__).parents[1] / "bundles"
@@ -18,6 +19,9 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     threads: Annotated[int, Field(ge=1, le=256, description="threads of one pass through the graph")] = 1
+    neutral_band: Annotated[
+        Band | None, Field(description="of two sentiments: from which to which p(positive) a post is neutral: 0.4-0.6")
+    ] = None
 
 
 def create(rest: str, options: Options) -> Model:
@@ -26,4 +30,4 @@ def create(rest: str, options: Options) -> Model:
     if rest not in shipped:
         known = ", ".join(shipped) or "none in this version; bundle:PATH takes one of your own"
         raise ConfigError(f"model 'bundled:{rest}' does not ship with Feltwire: known are {known}")
-    return open_bundle(FOLDER / rest, threads=options.threads)
+    return open_bundle(FOLDER / rest, threads=options.threads, neutral_band=options.neutral_band)
