@@ -52,5 +52,13 @@ class ModelError(FatalError):
     """A model cannot be loaded, or answers with something other than its declared heads."""
 
 
+class ModelAwayError(RetryableError):
+    """A remote model does not answer now, or may not be asked now: its posts wait."""
+
+
+class ModelBusyError(ModelAwayError):
+    """A remote model answers and has not answered everything yet: ask again, what it has answered is kept."""
+
+
 class DestinationError(RetryableError):
     """A follower's destination did not take the rows."""
