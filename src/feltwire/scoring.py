@@ -1,10 +1,7 @@
 """Scores: from a model's probabilities to the columns of `schema.SCORES`, the same for a stream and a single text."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -12,11 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feltwire import registry
-from feltwire.errors import ConfigError, FeltwireError, ModelError
+from feltwire.errors import FeltwireError, ModelBusyError, ModelError
 from feltwire.interfaces import Model, Predictions, Span
+from feltwire.loading import load
 from feltwire.schema import EMOJI, ENTITY, PROBABILITY_STEPS, SCORES, SENTIMENTS
 from feltwire.text import clean
+
+__all__ = ["load", "score_rows", "score_texts", "speaks"]
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Steps: TypeAlias = npt.NDArray[np.int64]  # probabilities as whole multiples of 1 / PROBABILITY_STEPS
@@ -37,32 +36,16 @@ _TIES: Final = [SENTIMENTS.index(label) for label in ("neutral", "negative", "po
 _log = logging.getLogger(__name__)
 
 
-def load(uri: str) -> Model:
-    """The model of a URI (`lexicon:vader`, `bundled:NAME`, `bundle:PATH`, `none:`) or of a bundle's plain path.
+class RefusedError(FeltwireError):
+    """What `predict` raises when it answers for some of the texts and refuses the others, a post at a time.
 
-    Loaded once a process and URI: what one process loaded is not used in its forks. Raises ConfigError for an
-    unknown URI, ModelError for a model that cannot be used.
+    `reasons` is {row: why}, and holds no text; `answer` is for the rows that are not in it, in their order.
     """
-    return _load(uri, os.getpid())
 
-
-@lru_cache(maxsize=16)
-def _load(uri: str, process: int) -> Model:
-    name, colon, _ = uri.partition(":")
-    known = registry.names("models")
-    if not (colon and name in known):
-        path = uri.partition("?")[0]
-        if not path or not Path(path).expanduser().is_dir():
-            raise ConfigError(f"model {uri!r} is neither a folder nor one of {', '.join(f'{name}:' for name in known)}")
-        uri = f"bundle:{uri}"
-    model = cast(Model, registry.create("models", uri))
-    heads = model.heads
-    wrong = set(heads.get("sentiment", ())) - set(SENTIMENTS)
-    if wrong:
-        raise ModelError(f"model {uri}: sentiment has labels {sorted(wrong)}; allowed are {', '.join(SENTIMENTS)}")
-    if "complaint" in heads and "complaint" not in heads["complaint"]:
-        raise ModelError(f"model {uri}: the head 'complaint' has labels {heads['complaint']}: one must be 'complaint'")
-    return model
+    def __init__(self, reasons: Mapping[int, str], answer: Predictions) -> None:
+        super().__init__(f"{len(reasons)} texts were refused")
+        self.reasons = reasons
+        self.answer = answer
 
 
 def speaks(model: Model, langs: pa.Array) -> Mask:
@@ -96,9 +79,14 @@ def score_texts(
     cleaned = pa.array(clean([text or "" for text in texts], model.profile), pa.string())
     languages = pa.nulls(len(texts), pa.string()) if langs is None else pa.array(langs, pa.string())
     wanted = speaks(model, languages)
-    scores, failures = score_rows(
-        model, cleaned, wanted, originals=originals, max_chars=max_chars, probabilities=probabilities
-    )
+    while True:
+        try:
+            scores, failures = score_rows(
+                model, cleaned, wanted, originals=originals, max_chars=max_chars, probabilities=probabilities
+            )
+            break
+        except ModelBusyError as error:
+            _log.info("%s", error)
     if failures:
         _log.warning("%d of %d texts could not be scored: %s", len(failures), len(texts), min(failures.values()))
     return scores
@@ -166,8 +154,13 @@ def _predict(model: Model, texts: list[str]) -> tuple[Predictions, dict[int, str
     todo = [(0, len(texts))]
     while todo:
         start, stop = todo.pop()
+        rows = np.arange(start, stop)
         try:
             answer = model.predict(texts[start:stop])
+        except RefusedError as refused:
+            failures.update({start + i: f"model: {model.name} {why}" for i, why in refused.reasons.items()})
+            rows = np.delete(rows, list(refused.reasons))
+            answer = refused.answer
         except FeltwireError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a model raises is told, by its type alone
@@ -177,9 +170,9 @@ def _predict(model: Model, texts: list[str]) -> tuple[Predictions, dict[int, str
             else:
                 failures[start] = f"model: {model.name} raised {type(error).__name__}"
             continue
-        bad = _check(model, answer, stop - start)
+        bad = _check(model, answer, len(rows))
         if bad.any():
-            failures.update({int(start + i): f"model: {model.name} gave no probabilities" for i in np.flatnonzero(bad)})
+            failures.update({int(row): f"model: {model.name} gave no probabilities" for row in rows[bad]})
             answer = _pick(answer, np.flatnonzero(~bad))
         parts.append(answer)
     return _join(model, parts), failures

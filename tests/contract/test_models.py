@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from pydantic import BaseModel
 
-from feltwire import registry, scoring, text
+from feltwire import loading, registry, scoring, text
 from feltwire.errors import ConfigError
 from feltwire.interfaces import Model
-from feltwire.models import bundled
+from feltwire.models import _store, bundled
+from feltwire.models._places import open_place
 
 TINY = Path(__file__).parents[1] / "bundles" / "tiny"
 
@@ -24,6 +25,7 @@ URIS = {
     "bundled": ["bundled:tiny"],
     "lexicon": ["lexicon:vader"],
     "none": ["none:"],
+    "registry": ["registry:tiny", "registry:tiny@1?threads=2"],
 }
 
 TEXTS = [
@@ -44,9 +46,13 @@ TEXTS = [
 def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
     shutil.copytree(TINY, tmp_path / "tiny")
     monkeypatch.setattr(bundled, "FOLDER", tmp_path)
-    scoring._load.cache_clear()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    place = open_place()
+    _store.add(place, TINY)
+    _store.promote(place, "tiny", "1")
+    loading._load.cache_clear()
     yield scoring.load(request.param)
-    scoring._load.cache_clear()
+    loading._load.cache_clear()
 
 
 def test_every_plugin_stands_in_this_suite() -> None:

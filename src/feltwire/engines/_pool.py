@@ -24,7 +24,6 @@ class Pool:
     Until the processes have started (a second or two), the calling thread works.
     """
 
-    pipeline: Pipeline
     location: Location
     processes: int | None = None
     _executor: ProcessPoolExecutor | None = field(default=None, init=False)
@@ -35,19 +34,19 @@ class Pool:
         """How many batches are worth having under way at once."""
         return 2 * self._wanted if self._ready else 1
 
-    def submit(self, batch: pa.RecordBatch, settled: Settled, *, busy: bool) -> "Future[Done]":
+    def submit(self, pipeline: Pipeline, batch: pa.RecordBatch, settled: Settled, *, busy: bool) -> "Future[Done]":
         """Have a batch worked on. `busy` says that more waits than one thread would get through soon."""
         if self._executor is None and self._wanted and (busy or self.processes is not None):
-            self._executor = _executor(self.pipeline, self.location, self._wanted)
+            self._executor = _executor(self.location, self._wanted)
             self._started = self._executor.submit(_nothing)
         if self._executor is not None and self._ready:
             try:
-                return self._executor.submit(_work, batch, settled)
+                return self._executor.submit(_work, pipeline, batch, settled)
             except BrokenProcessPool:  # a process has died: the next `submit` starts new ones
                 self._end(wait=False)
         future: Future[Done] = Future()
         try:
-            future.set_result(work(self.pipeline, self.location, batch, settled))
+            future.set_result(work(pipeline, self.location, batch, settled))
         except Exception as error:  # noqa: BLE001 - handed to whoever asks for the result, as an executor does
             future.set_exception(error)
         return future
@@ -74,31 +73,31 @@ def _nothing() -> None:
     """What a process can do once it has started."""
 
 
-def _executor(pipeline: Pipeline, location: Location, processes: int) -> ProcessPoolExecutor:
+def _executor(location: Location, processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         processes,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
-        initargs=(pipeline, location, os.getpid()),
+        initargs=(location, os.getpid()),
     )
 
 
-_worker: Callable[[pa.RecordBatch, Settled], Done]
+_worker: Callable[[Pipeline, pa.RecordBatch, Settled], Done]
 
 
-def _begin(pipeline: Pipeline, location: Location, parent: int) -> None:
+def _begin(location: Location, parent: int) -> None:
     global _worker
     pa.set_cpu_count(1)
 
-    def run(batch: pa.RecordBatch, settled: Settled) -> Done:
+    def run(pipeline: Pipeline, batch: pa.RecordBatch, settled: Settled) -> Done:
         return work(pipeline, location, batch, settled)
 
     _worker = run
     threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
 
 
-def _work(batch: pa.RecordBatch, settled: Settled) -> Done:
-    return _worker(batch, settled)
+def _work(pipeline: Pipeline, batch: pa.RecordBatch, settled: Settled) -> Done:
+    return _worker(pipeline, batch, settled)
 
 
 def _follow_parent(parent: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol, cast
 
@@ -23,7 +23,8 @@ from feltwire.errors import ClaimError, ConfigError, FeltwireError, LakeError, L
 from feltwire.interfaces import Log, Position
 from feltwire.lake import Lake, Owner, create_lake
 from feltwire.lake.maintain import Maintainer, make_durable
-from feltwire.pipeline import build
+from feltwire.loading import Current
+from feltwire.pipeline import Pipeline, build
 from feltwire.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ class Processing:
     log: ClaimableLog
     lake: Lake
     committer: Committer
+    current: Current
+    pipeline: tuple[str, Pipeline]  # with the model of this URI
     pool: Pool
     maintainer: Maintainer
     resources: ExitStack
@@ -109,7 +112,8 @@ class Processing:
             raise ConfigError(f"the log has no partitions {sorted(unknown)}: it has {sorted(ends)}")
         for partition in partitions:
             resources.enter_context(log.claim(plan.pipeline, partition))
-        pipeline = build(plan)
+        current = Current(plan.model)
+        pipeline = build(replace(plan, model=current.uri))
         owner = Owner(plan.pipeline, log.identity, len(ends))
         lake = create_lake(cast(str, plan.lake), owner, storage_options=plan.storage_options)
         committer = Committer(lake, log, partitions)
@@ -118,12 +122,15 @@ class Processing:
         committer.begin(starts)
         committer.level()
         log.register(plan.pipeline, committer.lowest())
+        resources.enter_context(current.followed())
         return cls(
             plan=plan,
             log=log,
             lake=lake,
             committer=committer,
-            pool=Pool(pipeline, lake.location, plan.processes),
+            current=current,
+            pipeline=(current.uri, pipeline),
+            pool=Pool(lake.location, plan.processes),
             maintainer=Maintainer(lake.location, lake.owner),
             resources=resources,
             settled={partition: committer.settled(partition) for partition in partitions},
@@ -203,11 +210,19 @@ class Processing:
                 if not batch.num_rows:
                     break
                 began, start = time.monotonic(), self.following[partition]
-                future = self.pool.submit(batch, self.settled[partition], busy=backlog > BUSY_ROWS)
+                pipeline = self._pipeline()
+                future = self.pool.submit(pipeline, batch, self.settled[partition], busy=backlog > BUSY_ROWS)
                 queue.append(UnderWay(start, began, future))
                 self.following[partition] = batch["log_offset"][-1].as_py() + 1
                 submitted = True
         return submitted
+
+    def _pipeline(self) -> Pipeline:
+        """What the next batch goes through: with the model that serves now, the whole batch."""
+        uri = self.current.uri
+        if uri != self.pipeline[0]:
+            self.pipeline = (uri, build(replace(self.plan, model=uri)))
+        return self.pipeline[1]
 
     def _take_done(self) -> list[Done]:
         """The finished batches at the head of the queues, in order; waits a little for the first."""

@@ -144,7 +144,7 @@ def rollback(place: Place, name: str) -> str:
 
 def names(place: Place) -> list[str]:
     """The names that have versions."""
-    return sorted({key.partition("/")[0] for key in place.keys() if key.endswith(f"/{LISTING}")})
+    return sorted({key.partition("/")[0] for key in place.keys("") if key.endswith(f"/{LISTING}")})
 
 
 def versions(place: Place, name: str) -> list[str]:
