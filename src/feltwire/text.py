@@ -13,6 +13,7 @@ from unicodedata import is_normalized, normalize
 
 from feltwire import characters
 from feltwire.characters import ALL_MARKS, MARKS, WORD
+from feltwire.deepmoji import words as deepmoji_words
 from feltwire.errors import ConfigError
 from feltwire.lemmas import lemmatise
 
@@ -264,10 +265,16 @@ def _lemma(text: str) -> str:
     return lemmatise(_letters(text))
 
 
+def _deepmoji(text: str) -> str:
+    """For the DeepMoji network: its words, a blank between any two."""
+    return " ".join(deepmoji_words(_composed(_visible(text))))
+
+
 # A profile is a pure function of a decoded text. A new one is a function and a line here.
 _PROFILES: Final[dict[str, Callable[[str], str]]] = {
     "social": _social,
     "letters": _letters,
     "plain": _plain,
     "lemma": _lemma,
+    "deepmoji": _deepmoji,
 }
