@@ -133,7 +133,7 @@ def rollback(place: Place, name: str) -> str:
 
     def step(pointer: Pointer | None) -> tuple[Action, str]:
         if pointer is None or not pointer.earlier:
-            serves = f"only {pointer.current} was ever promoted" if pointer else "no version was ever promoted"
+            serves = f"nothing served before {pointer.current}" if pointer else "no version was ever promoted"
             raise ConfigError(f"model {name!r} cannot be rolled back: {serves}")
         open_bundle(fetch(place, name, pointer.earlier[0]))
         return "rollback", pointer.earlier[0]
