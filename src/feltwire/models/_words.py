@@ -68,6 +68,7 @@ class WordTokenizer:
         self.max_tokens = max_tokens
         self.size = 1 + oov_buckets + len(self._file.words)
         """How many numbers there are."""
+        self.words = self._file.words
         self._numbers = {word: number for number, word in enumerate(self._file.words, 1 + oov_buckets)}
         self._find = _finder(split)
 
@@ -102,10 +103,13 @@ class WordTokenizer:
 
     encode_batch_fast = encode_batch
 
+    def form(self, word: str) -> str:
+        """A word of a text as it stands in the vocabulary."""
+        return word.lower() if self._file.split == "words" else word
+
     def number(self, word: str) -> int:
         """The number of a word as `split` gives it."""
-        if self._file.split == "words":
-            word = word.lower()
+        word = self.form(word)
         known = self._numbers.get(word)
         if known is not None:
             return known

@@ -57,7 +57,7 @@ def fit(train: Dataset, validation: Dataset, options: Options, run: Run) -> Fitt
     run.progress("counting words", 0.0, {})
     cleaned = text.clean(train.texts, run.profile)
     counting = WordTokenizer((), split="words", oov_buckets=1, max_tokens=options.max_tokens)
-    words = most_frequent(([word.lower() for word in counting.split(one)] for one in cleaned), options.words)
+    words = most_frequent((map(counting.form, counting.split(one)) for one in cleaned), options.words)
     tokenizer = WordTokenizer(words, split="words", oov_buckets=options.oov_buckets, max_tokens=options.max_tokens)
     rows = numbered(tokenizer, cleaned, train)
     known = numbered(tokenizer, text.clean(validation.texts, run.profile), validation)
