@@ -1,0 +1,93 @@
+"""The leaderboard's tasks: which files of a data folder, and which rows are held back to choose by."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from feltwire.errors import ConfigError
+from feltwire.lab import data
+from feltwire.lab.data import Reading
+from feltwire.lab.interfaces import Dataset
+
+SEED: Final = 20261121  # of what is held back: the same rows on every machine
+HELD_BACK: Final = 0.1
+RANDOM_ROWS: Final = 5_000  # of Sentiment140's rows marked `random`, as many are held back
+TOPIC_NAMES: Final = {"Phone and Online Booking": "Online Booking"}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What models are compared on."""
+
+    name: str
+    head: str
+    train: Dataset
+    validation: Dataset
+    measure: str
+    """The measure that the field reports for it."""
+
+
+def names() -> tuple[str, ...]:
+    """The names of all tasks."""
+    return tuple(_TASKS)
+
+
+def load(folder: Path, name: str) -> Task:
+    """A task's rows out of a data folder. Raises ConfigError for an unknown name, or where its files are missing."""
+    if name not in _TASKS:
+        raise ConfigError(f"unknown task {name!r}: known are {', '.join(_TASKS)}")
+    head, measure, make = _TASKS[name]
+    train, validation = make(folder)
+    # Classes that validation has and training lacks, or the other way round, keep their place in both.
+    classes = data.ordered({*train.names, *validation.names})
+    validation = data.renumbered(validation, classes)
+    return Task(name, head, data.without(data.renumbered(train, classes), validation), validation, measure)
+
+
+def _sentiment140(folder: Path) -> tuple[Dataset, Dataset]:
+    """Two classes. Held back: rows that represent the whole set; most others come in blocks of one label."""
+    path = folder / "sentiment140" / "train.parquet"
+    every = data.read(path, name="sentiment140").data
+    sampled = data.read_columns(path, ["text", "label", "sample"])
+    kept = [
+        sample
+        for text, label, sample in zip(sampled["text"], sampled["label"], sampled["sample"], strict=True)
+        if text and text.strip() and label
+    ]
+    rows = np.flatnonzero(np.array(kept) == "random")
+    held = np.sort(np.random.default_rng(SEED).permutation(rows)[: min(RANDOM_ROWS, max(1, len(rows) // 2))])
+    rest = np.setdiff1d(np.arange(len(every)), held)
+    return every.rows(rest), every.rows(held)
+
+
+def _with_validation(name: str) -> Callable[[Path], tuple[Dataset, Dataset]]:
+    def make(folder: Path) -> tuple[Dataset, Dataset]:
+        parts = (data.read(folder / name / f"{part}.parquet", name=name).data for part in ("train", "validation"))
+        train, validation = parts
+        return train, validation
+
+    return make
+
+
+def _split_off(name: str, rename: Mapping[str, str] | None = None) -> Callable[[Path], tuple[Dataset, Dataset]]:
+    def make(folder: Path) -> tuple[Dataset, Dataset]:
+        path = folder / name / "train.parquet"
+        present = {label: new for label, new in (rename or {}).items() if label in _labels(path)}
+        return data.split(data.read(path, Reading(rename=present), name=name).data, HELD_BACK, SEED)
+
+    return make
+
+
+def _labels(path: Path) -> set[str]:
+    return {label for label in data.read_columns(path, ["label"])["label"] if label is not None}
+
+
+_TASKS: Final[dict[str, tuple[str, str, Callable[[Path], tuple[Dataset, Dataset]]]]] = {
+    "sentiment140": ("sentiment", "accuracy", _sentiment140),
+    "tweeteval_sentiment": ("sentiment", "macro_recall", _with_validation("tweeteval_sentiment")),
+    "airline_sentiment": ("sentiment", "macro_f1", _split_off("airline_sentiment")),
+    "airline_topics": ("category", "accuracy", _split_off("airline_topics", TOPIC_NAMES)),
+}
