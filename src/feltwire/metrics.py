@@ -7,7 +7,7 @@ registry apart: where a lake is at hand, the page of metrics takes these figures
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -103,6 +103,16 @@ QUERYABLE_SECONDS: Final = Histogram(
     registry=REGISTRY, buckets=SHORT_SECONDS,
 )  # fmt: skip
 
+# Models. They are counted where they work, which may be a process beside the engine's: see `take_counts`.
+CLAUSES: Final = Counter(
+    "feltwire_clause_texts", "Texts that were scored a second time, clause by clause.", ["model"], registry=REGISTRY
+)
+AUTO_TEXTS: Final = Counter(
+    "feltwire_auto_texts", "Texts that `auto:` scored: by `fast`, by `base`, or by `fast_for_lack_of_time`.",
+    ["scored_by"], registry=REGISTRY,
+)  # fmt: skip
+_MOVED: Final = (CLAUSES, AUTO_TEXTS)
+
 # Followers.
 FOLLOWER_LAG: Final = Gauge(
     "feltwire_follower_lag_posts", "Log records that the lake holds and the follower has not applied.", ["follower"],
@@ -115,6 +125,32 @@ FOLLOWER_ERRORS: Final = Counter(
     "feltwire_follower_errors", "Times that a follower's destination refused and was tried again.", ["follower"],
     registry=REGISTRY,
 )  # fmt: skip
+
+
+Counts: TypeAlias = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+"""{(a metric's name, its labels): how many}."""
+
+_taken: Counts = {}
+
+
+def take_counts() -> Counts:
+    """What models have counted in this process since the last call; to be given to another one's `add_counts`."""
+    taken: Counts = {}
+    for metric in _MOVED:
+        for family in metric.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_total"):
+                    key = (family.name, tuple(sorted(sample.labels.items())))
+                    taken[key] = sample.value - _taken.get(key, 0.0)
+                    _taken[key] = sample.value
+    return {key: value for key, value in taken.items() if value}
+
+
+def add_counts(counts: Counts) -> None:
+    """Add what another process has counted."""
+    by_name = {family.name: metric for metric in _MOVED for family in metric.describe()}
+    for (name, labels), value in counts.items():
+        by_name[name].labels(**dict(labels)).inc(value)
 
 
 class _Families(Collector):

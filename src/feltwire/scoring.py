@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feltwire import clauses, metrics
 from feltwire.errors import FeltwireError, ModelBusyError, ModelError
 from feltwire.interfaces import Model, Predictions, Span
 from feltwire.loading import load
@@ -27,13 +28,26 @@ MAX_CHARS: Final = 3_000
 TRUNCATED: Final = "truncated"
 """A key that `predict` may add to the heads: float32[rows, 1], 1 where the model itself left off the text's end."""
 
+SCORED_BY: Final = "scored_by"
+"""A key that `predict` of a model with `members` adds to the heads: float32[rows, 1], the number of the member that
+scored the row. What stands in a head that this member does not have is passed over: the columns are null."""
+
 TOP_EMOJI: Final = 5
 LABELLED: Final = ("emotion", "irony", "offensive", "hate")  # heads that give a label and its probability
 NAMED: Final = ("category", "reason", "urgency", "topic")  # heads that give a label alone
 OF_COMPLAINTS: Final = ("category", "reason", "urgency")  # … and that only a complaint has
 _TIES: Final = [SENTIMENTS.index(label) for label in ("neutral", "negative", "positive", "mixed")]
 
+_THREE: Final = frozenset(SENTIMENTS) - {"mixed"}
+
 _log = logging.getLogger(__name__)
+
+
+class Member(NamedTuple):
+    """One of several models that a model is made of: an attribute `members` lists them."""
+
+    name: str
+    heads: frozenset[str]
 
 
 class RefusedError(FeltwireError):
@@ -118,7 +132,7 @@ def score_rows(
         good = np.array([i for i in range(len(rows)) if i not in failures], np.int64)
         rows, truncated, texts = rows[good], truncated[good], [texts[i] for i in good]
     whole = originals.take(pa.array(rows)).to_pylist() if _spans_of(predictions) else []
-    answer = _Answer(predictions, texts, whole, truncated)
+    answer = _Answer(predictions, texts, whole, truncated, _mixed(model, texts, predictions))
     return _spread(_columns(model, answer, probabilities), rows, len(cleaned)), reasons
 
 
@@ -129,6 +143,7 @@ class _Answer(NamedTuple):
     texts: list[str]
     originals: list[str]
     truncated: Mask
+    mixed: npt.NDArray[np.float32] | None
 
 
 def _shorten(cleaned: pa.Array, max_chars: int) -> tuple[list[str], Mask]:
@@ -243,14 +258,16 @@ def _columns(model: Model, answer: _Answer, probabilities: bool) -> pa.RecordBat
     n = len(answer.texts)
     heads = {head: _steps(given) for head, given in answer.predictions.items() if not isinstance(given, list)}
     own = heads.pop(TRUNCATED, None)
+    heads.pop(SCORED_BY, None)
+    names, lacking = _who(model, answer.predictions, n)
     columns: dict[str, pa.Array] = {
         "scored": pa.array(np.ones(n, np.bool_)),
         "truncated": pa.array(answer.truncated if own is None else answer.truncated | (own[:, 0] > 0)),
-        "model": pa.array([model.name], pa.string()).take(pa.array(np.zeros(n, np.int32))),
+        "model": names,
     }
     if "sentiment" in heads:
-        band = getattr(model, "neutral_band", None)
-        columns |= _sentiment(model.heads["sentiment"], heads["sentiment"], band)
+        labels, given = _with_mixed(model.heads["sentiment"], heads["sentiment"], answer.mixed)
+        columns |= _sentiment(labels, given, getattr(model, "neutral_band", None))
     if "emoji" in heads:
         columns["emoji"] = _top_emoji(model.heads["emoji"], heads["emoji"])
     for head in LABELLED:
@@ -269,9 +286,64 @@ def _columns(model: Model, answer: _Answer, probabilities: bool) -> pa.RecordBat
     spans = _spans_of(answer.predictions)
     if spans is not None:
         columns["entities"] = _entities(spans, answer.texts, answer.originals)
+    for head, rows in lacking.items():
+        for name in {head, f"p_{head}"} & columns.keys():
+            columns[name] = columns[name].take(pa.array(np.arange(n), mask=rows))
     arrays = [columns.get(field.name, pa.nulls(n, field.type)) for field in SCORES]
     batch = pa.RecordBatch.from_arrays(arrays, schema=SCORES)
-    return batch.append_column("probabilities", _nested(model.heads, heads, n)) if probabilities else batch
+    return batch.append_column("probabilities", _nested(model.heads, heads, lacking, n)) if probabilities else batch
+
+
+def _who(model: Model, predictions: Predictions, n: int) -> tuple[pa.Array, dict[str, Mask]]:
+    """Who scored each row, and {head: the rows whose scorer does not have it}."""
+    members: Sequence[Member] = getattr(model, "members", ())
+    given = predictions.get(SCORED_BY)
+    if not members or given is None or isinstance(given, list):
+        return pa.array([model.name], pa.string()).take(pa.array(np.zeros(n, np.int32))), {}
+    number = given[:, 0].astype(np.int64)
+    has = {head: np.array([head in member.heads for member in members]) for head in model.heads}
+    lacking = {head: ~by_member[number] for head, by_member in has.items() if not by_member.all()}
+    return pa.array([member.name for member in members], pa.string()).take(pa.array(number)), lacking
+
+
+def _mixed(model: Model, texts: list[str], predictions: Predictions) -> npt.NDArray[np.float32] | None:
+    """float32[rows]: how probable it is that the post is mixed, by its clauses; None: the model does not ask for it.
+
+    A model asks by an attribute `clauses`. Only a post that shows a contrast is scored again, each clause as a text of
+    its own; a clause on which the model fails says nothing.
+    """
+    labels = model.heads.get("sentiment", ())
+    p = predictions.get("sentiment")
+    if not getattr(model, "clauses", False) or set(labels) != _THREE or p is None or isinstance(p, list):
+        return None
+    negative, positive = labels.index("negative"), labels.index("positive")
+    rows = clauses.candidates(pa.array(texts, pa.string()), p[:, negative], p[:, positive])
+    split = {row: clauses.split(texts[row]) for row in rows}
+    pieces = [(row, clause) for row, found in split.items() if len(found) > 1 for clause in found]
+    found = np.zeros(len(texts), np.float32)
+    if not pieces:
+        return found
+    answer, failures = _predict(model, [clause for _, clause in pieces])
+    of = np.array([row for i, (row, _) in enumerate(pieces) if i not in failures], np.int64)
+    again = np.unique(of)
+    metrics.CLAUSES.labels(model=model.name).inc(len(again))
+    given = answer.get("sentiment")
+    if given is None or isinstance(given, list):
+        return found
+    for row, clause_p in zip(again, np.split(given, np.searchsorted(of, again[1:])), strict=True):
+        found[row] = clauses.mixed(clause_p[:, negative], clause_p[:, positive])
+    return found
+
+
+def _with_mixed(
+    labels: Sequence[str], given: Steps, mixed: npt.NDArray[np.float32] | None
+) -> tuple[Sequence[str], Steps]:
+    """The sentiments with `mixed` beside them, which takes its share from each of them."""
+    if mixed is None:
+        return labels, given
+    share = _steps(mixed)[:, None]
+    rest = np.rint(given * ((PROBABILITY_STEPS - share) / PROBABILITY_STEPS)).astype(np.int64)
+    return (*labels, "mixed"), np.concatenate([rest, share], axis=1)
 
 
 def _sentiment(labels: Sequence[str], given: Steps, band: tuple[float, float] | None = None) -> dict[str, pa.Array]:
@@ -341,17 +413,21 @@ def _entities(spans: list[list[Span]], texts: Sequence[str], originals: Sequence
 _NESTED: Final = pa.map_(pa.string(), pa.map_(pa.string(), pa.float32()))
 
 
-def _nested(labels: Mapping[str, Sequence[str]], heads: Mapping[str, Steps], n: int) -> pa.Array:
-    """{head: {label: p}} a row."""
+def _nested(
+    labels: Mapping[str, Sequence[str]], heads: Mapping[str, Steps], lacking: Mapping[str, Mask], n: int
+) -> pa.Array:
+    """{head: {label: p}} a row, without the heads that its scorer does not have."""
     if not heads or not n:
         return pa.array([[]] * n, _NESTED)
-    widths = [len(labels[head]) for head in heads]
-    inner = np.concatenate([[0], np.cumsum(np.tile(widths, n))]).astype(np.int32)
-    outer = np.arange(n + 1, dtype=np.int32) * len(heads)
-    keys = pa.array([label for head in heads for label in labels[head]] * n, pa.string())
-    p = _share(np.concatenate(list(heads.values()), axis=1).ravel())
-    by_label = pa.MapArray.from_arrays(pa.array(inner), keys, p)
-    return pa.MapArray.from_arrays(pa.array(outer), pa.array(list(heads) * n, pa.string()), by_label)
+    there = np.stack([~lacking.get(head, np.zeros(n, np.bool_)) for head in heads], axis=1)
+    widths = np.array([len(labels[head]) for head in heads])
+    outer = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
+    inner = np.concatenate([[0], np.cumsum(np.tile(widths, n)[there.ravel()])]).astype(np.int32)
+    cells = np.repeat(there, widths, axis=1).ravel()
+    keys = pa.array([label for head in heads for label in labels[head]] * n, pa.string()).filter(pa.array(cells))
+    p = _share(np.concatenate(list(heads.values()), axis=1).ravel()[cells])
+    names = pa.array(list(heads) * n, pa.string()).filter(pa.array(there.ravel()))
+    return pa.MapArray.from_arrays(pa.array(outer), names, pa.MapArray.from_arrays(pa.array(inner), keys, p))
 
 
 def _spread(scores: pa.RecordBatch, rows: npt.NDArray[np.int64], n: int) -> pa.RecordBatch:

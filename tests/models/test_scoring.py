@@ -21,7 +21,7 @@ def test_a_path_with_and_without_its_name(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("uri", ["", "vader", "lexikon:vader", "/no/such/folder", "https:x"])
 def test_what_is_neither_a_folder_nor_a_known_name(uri: str) -> None:
-    with pytest.raises(ConfigError, match="bundle:, bundled:, lexicon:, none:"):
+    with pytest.raises(ConfigError, match="lexicon:, none:"):
         load(uri)
 
 

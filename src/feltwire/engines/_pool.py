@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from feltwire import metrics
 from feltwire.engines._work import Done, Settled, work
 from feltwire.lake import Location
 from feltwire.pipeline import Pipeline
@@ -90,7 +91,8 @@ def _begin(location: Location, parent: int) -> None:
     pa.set_cpu_count(1)
 
     def run(pipeline: Pipeline, batch: pa.RecordBatch, settled: Settled) -> Done:
-        return work(pipeline, location, batch, settled)
+        done = work(pipeline, location, batch, settled)
+        return replace(done, counts=metrics.take_counts())
 
     _worker = run
     threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()

@@ -239,6 +239,7 @@ class Processing:
                     self._pause(f"a batch could not be worked on: {error}")
                     break
                 self.batch_s = time.monotonic() - queue.popleft().began
+                metrics.add_counts(done.counts)
                 taken.append(done)
                 rows += done.end - done.start
         return taken

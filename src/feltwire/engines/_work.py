@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feltwire import schema, windows
+from feltwire import metrics, schema, windows
 from feltwire.errors import FeltwireError
 from feltwire.lake.rewrite import file_schema
 from feltwire.lake.storage import Location, Written
@@ -42,6 +42,7 @@ class Done:
     rows: Mapping[str, pa.RecordBatch] = field(default_factory=dict)  # table: rows, of the other streamed tables
     kept: int = 0
     oldest: pa.TimestampScalar | None = None  # ingested_at of the first post
+    counts: metrics.Counts = field(default_factory=dict)  # of the models, where they worked in another process
 
 
 def work(pipeline: Pipeline, location: Location, batch: pa.RecordBatch, settled: Settled) -> Done:

@@ -121,7 +121,9 @@ class Manifest(BaseModel):
     languages: frozenset[str] | None = None  # ISO 639-1 codes; null: any
     profile: str  # of cleaning, see text.py
     max_tokens: Annotated[int, Field(ge=4, le=8192)]
+    token_types: Literal["none", "case"] = "none"  # what `token_type_ids` say: nothing, or the words' case
     heads: Annotated[dict[str, Head], Field(min_length=1)]
+    clauses: bool = False  # posts that show a contrast are scored clause by clause too, for `p_mixed`
     training: tuple[TrainingSet, ...] = ()
     metrics: dict[str, float] = {}
     sha256: dict[str, _Sha256] = {}  # of the other files; checked on loading
