@@ -11,9 +11,9 @@ from feltwire.lab.interfaces import Dataset, Fitted, Run
 from feltwire.models._terms import Terms
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "lr": {"classifier": "lr", "c": 2.0},
+    "lr": {"classifier": "lr", "c": 4.0},
     "svm": {"classifier": "svm", "c": 0.1},
-    "nb": {"classifier": "nb", "alpha": 0.1},
+    "nb": {"classifier": "nb", "alpha": 0.05},
 }
 
 
