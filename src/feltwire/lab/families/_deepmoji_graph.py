@@ -11,6 +11,11 @@ ATTENTION: Final = "attention"
 """The graph's second output, float[rows, tokens]: the share that each word has in what is classified."""
 
 _GATES: Final = (0, 3, 1, 2)  # ONNX has i o f c where Keras has i f c o
+_HARD: Final = {
+    "activations": ["HardSigmoid", "Tanh", "Tanh"],
+    "activation_alpha": [0.2, 1.0, 1.0],
+    "activation_beta": [0.5, 0.0, 0.0],
+}
 _FAR: Final = np.float32(-1e9)
 _LSTMS: Final = ("bi_lstm_0", "bi_lstm_1")
 
@@ -49,7 +54,7 @@ def write_graph(weights: Weights, path: Path, head: str) -> None:
     given = embedded = graph.add("Transpose", [embedded], "by_token", perm=[1, 0, 2])
     layers = []
     for name, lstm in zip(_LSTMS, weights.lstms, strict=True):
-        given, _ = graph.recurrent("LSTM", name, given, _to_onnx(lstm), activations=["HardSigmoid", "Tanh", "Tanh"] * 2)
+        given = graph.recurrent("LSTM", name, given, _to_onnx(lstm), **_HARD)
         layers.append(given)
     features = graph.add("Concat", [layers[1], layers[0], embedded], "features", axis=2)
     # Attention: a softmax over the words of each row, without the padding.
@@ -71,7 +76,10 @@ def write_graph(weights: Weights, path: Path, head: str) -> None:
 def read_graph(folder: Path) -> Weights:
     """The weights in a bundle's graph; raises KeyError for the graph of another network."""
     found = weights_of(folder)
-    first, second = (_from_onnx(Lstm(*(found[f"{name}.{part}"] for part in "wrb"))) for name in _LSTMS)
+    first, second = (
+        _from_onnx(Lstm(*(np.concatenate([found[f"{name}.{way}.{part}"] for way in range(2)]) for part in "wrb")))
+        for name in _LSTMS
+    )
     return Weights(
         found["embedding"], (first, second), found["attlayer"][:, 0], found["softmax.kernel"], found["softmax.bias"]
     )

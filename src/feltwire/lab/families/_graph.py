@@ -1,10 +1,10 @@
 """ONNX graphs of recurrent networks, written node by node.
 
-ONNX's own GRU and LSTM read each row up to its own length and forget the padding behind it, which no exporter of
-loops does; and the same weights give the same bytes.
+Exporters of loops make graphs of one length. These read rows of any length, no row depends on the padding beside it,
+and the same weights give the same bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -30,7 +30,7 @@ class Graph:
 
     def weight(self, name: str, array: npt.NDArray[Any]) -> str:
         """A constant tensor."""
-        self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._weights.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def add(self, operation: str, inputs: Sequence[str], output: str | Sequence[str], **attributes: Any) -> str:
@@ -56,31 +56,48 @@ class Graph:
         path.write_bytes(model.SerializeToString(deterministic=True))
 
     def lengths(self) -> str:
-        """int32[rows]: the tokens of each row."""
+        """int64[rows]: the tokens of each row."""
         axis = self.weight("tokens_axis", np.array([1], np.int64))
-        counted = self.add("ReduceSum", ["attention_mask", axis], "lengths_int64", keepdims=0)
-        return self.add("Cast", [counted], "lengths", to=TensorProto.INT32)
+        return self.add("ReduceSum", ["attention_mask", axis], "lengths", keepdims=0)
+
+    def turned(self, given: str, output: str) -> str:
+        """float[tokens, rows, width] with each row's own tokens in the opposite order; its padding stays behind."""
+        return self.add("ReverseSequence", [given, "lengths"], output, time_axis=0, batch_axis=1)
 
     def recurrent(
         self, operation: str, name: str, given: str, weights: tuple[Floats, Floats, Floats], **attributes: Any
-    ) -> tuple[str, str]:
-        """A layer over float[tokens, rows, width]; see ONNX's `GRU` and `LSTM` for the form of the weights.
+    ) -> str:
+        """A layer over float[tokens, rows, width]: float[tokens, rows, directions * units].
 
-        Returns float[tokens, rows, directions * units] and, of the last token, float[directions, rows, units].
+        See ONNX's `GRU` and `LSTM` for the form of the weights. What stands behind a row's end means nothing. The
+        second direction is written as one that reads forward a row that was turned round: of the two runtimes, one
+        does not know how long each row is.
         """
         directions, _, units = weights[1].shape
-        inputs = [given, *(self.weight(f"{name}.{part}", array) for part, array in zip("wrb", weights, strict=True))]
-        self.add(
-            operation,
-            [*inputs, "lengths"],
-            [f"{name}.each", f"{name}.last"],
-            hidden_size=units,
-            direction="bidirectional" if directions == 2 else "forward",
-            **attributes,
-        )
-        shape = self.weight(f"{name}.shape", np.array([0, 0, directions * units], np.int64))
-        moved = self.add("Transpose", [f"{name}.each"], f"{name}.moved", perm=[0, 2, 1, 3])
-        return self.add("Reshape", [moved, shape], name), f"{name}.last"
+        found = []
+        for number in range(directions):
+            part = f"{name}.{number}"
+            read = given if number == 0 else self.turned(given, f"{part}.given")
+            inputs = [self.weight(f"{part}.{kind}", array[number : number + 1]) for kind, array in self._kinds(weights)]
+            self.add(operation, [read, *inputs], f"{part}.all", hidden_size=units, **attributes)
+            each = self.add("Squeeze", [f"{part}.all", self.of_one()], f"{part}.each")
+            found.append(each if number == 0 else self.turned(each, f"{part}.back"))
+        return self.add("Concat", found, name, axis=2)
+
+    def last(self, given: str, output: str) -> str:
+        """float[rows, width]: what float[tokens, rows, width] has at the end of each row."""
+        first = self.weight("first_token", np.array(0, np.int64))
+        return self.add("Gather", [self.turned(given, f"{output}.turned"), first], output, axis=0)
+
+    def of_one(self) -> str:
+        """The axis of the directions."""
+        if not any(one.name == "direction_axis" for one in self._weights):
+            self.weight("direction_axis", np.array([1], np.int64))
+        return "direction_axis"
+
+    @staticmethod
+    def _kinds(weights: tuple[Floats, Floats, Floats]) -> Iterator[tuple[str, Floats]]:
+        return zip("wrb", weights, strict=True)
 
 
 def weights_of(folder: Path) -> dict[str, Floats]:

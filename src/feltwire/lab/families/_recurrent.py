@@ -92,11 +92,9 @@ def export(net: Network, cell: str, path: Any, head: str) -> None:
     given = graph.add("Gather", [vectors, "input_ids"], "embedded", axis=0)
     given = graph.add("Transpose", [given], "by_token", perm=[1, 0, 2])
     attributes = {"linear_before_reset": 1} if cell == "gru" else {}
-    last = ""
     for number, layer in enumerate([*net.layers, net.last]):
-        given, last = graph.recurrent(cell.upper(), f"layer_{number}", given, _weights(layer, cell), **attributes)
-    only = graph.weight("only_direction", np.array([0], np.int64))
-    state = graph.add("Squeeze", [last, only], "state")
+        given = graph.recurrent(cell.upper(), f"layer_{number}", given, _weights(layer, cell), **attributes)
+    state = graph.last(given, "state")
     matrix = graph.weight("head.weight", _array(net.head.weight).T)
     graph.add("Gemm", [state, matrix, graph.weight("head.bias", _array(net.head.bias))], head)
     graph.write(path, {head: ["rows", net.head.out_features]})
