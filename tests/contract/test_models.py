@@ -21,6 +21,7 @@ from feltwire.models._places import open_place
 TINY = Path(__file__).parents[1] / "bundles" / "tiny"
 
 URIS = {
+    "auto": ["auto:?fast=bundled:tiny&base=bundled:tiny&threshold=0.8", "auto:"],
     "bundle": [f"bundle:{TINY}", f"bundle:{TINY}?threads=2"],
     "bundled": ["bundled:tiny"],
     "lexicon": ["lexicon:vader"],
@@ -44,7 +45,8 @@ TEXTS = [
 
 @pytest.fixture(params=[uri for name in registry.names("models") for uri in URIS.get(name, [f"{name}:"])])
 def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
-    shutil.copytree(TINY, tmp_path / "tiny")
+    for name in ("tiny", "fast", "base"):
+        shutil.copytree(TINY, tmp_path / name)
     monkeypatch.setattr(bundled, "FOLDER", tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     place = open_place()
