@@ -5,14 +5,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, cast
 from urllib.parse import parse_qsl
 
 from feltwire import registry
-from feltwire.errors import ConfigError, FeltwireError, ModelError
+from feltwire.errors import ConfigError, FeltwireError, ModelAwayError, ModelError
 from feltwire.interfaces import Model
 from feltwire.schema import SENTIMENTS
 
@@ -137,10 +137,17 @@ def _load(uri: str, process: int) -> Model:
             raise ConfigError(f"model {uri!r} is neither a folder nor one of {known}")
         uri = f"bundle:{uri}"
     model = cast(Model, registry.create("models", uri))
-    heads = model.heads
+    try:
+        check_heads(model.heads, f"model {uri}")
+    except ModelAwayError as error:  # a remote one, which checks what it is told as soon as it is told
+        _log.warning("%s", error)
+    return model
+
+
+def check_heads(heads: Mapping[str, Sequence[str]], where: str) -> None:
+    """Raise ModelError where `sentiment` or `complaint` has labels that the columns of a post cannot hold."""
     wrong = set(heads.get("sentiment", ())) - set(SENTIMENTS)
     if wrong:
-        raise ModelError(f"model {uri}: sentiment has labels {sorted(wrong)}; allowed are {', '.join(SENTIMENTS)}")
+        raise ModelError(f"{where}: sentiment has labels {sorted(wrong)}; allowed are {', '.join(SENTIMENTS)}")
     if "complaint" in heads and "complaint" not in heads["complaint"]:
-        raise ModelError(f"model {uri}: the head 'complaint' has labels {heads['complaint']}: one must be 'complaint'")
-    return model
+        raise ModelError(f"{where}: the head 'complaint' has labels {heads['complaint']}: one must be 'complaint'")
