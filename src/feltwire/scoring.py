@@ -16,7 +16,7 @@ from feltwire.loading import load
 from feltwire.schema import EMOJI, ENTITY, PROBABILITY_STEPS, SCORES, SENTIMENTS
 from feltwire.text import clean
 
-__all__ = ["load", "score_rows", "score_texts", "speaks"]
+__all__ = ["load", "probabilities_of", "score_rows", "score_texts", "shorten", "speaks"]
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Steps: TypeAlias = npt.NDArray[np.int64]  # probabilities as whole multiples of 1 / PROBABILITY_STEPS
@@ -125,7 +125,7 @@ def score_rows(
     has_text = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(cleaned)), 0).fill_null(False)
     rows = np.flatnonzero(wanted & has_text.to_numpy(zero_copy_only=False))
     chosen = cleaned if len(rows) == len(cleaned) else cleaned.take(pa.array(rows))
-    texts, truncated = _shorten(chosen, max_chars)
+    texts, truncated = shorten(chosen, max_chars)
     predictions, failures = _predict(model, texts) if texts else ({}, {})
     reasons = {int(rows[i]): why for i, why in failures.items()}
     if failures:
@@ -146,7 +146,7 @@ class _Answer(NamedTuple):
     mixed: npt.NDArray[np.float32] | None
 
 
-def _shorten(cleaned: pa.Array, max_chars: int) -> tuple[list[str], Mask]:
+def shorten(cleaned: pa.Array, max_chars: int) -> tuple[list[str], Mask]:
     """The texts, each at most `max_chars` long and cut between words where that is possible; which were cut."""
     texts: list[str] = cleaned.to_pylist()
     truncated: Mask = pc.greater(pc.utf8_length(cleaned), max_chars).to_numpy(zero_copy_only=False)
@@ -251,6 +251,28 @@ def _named(labels: Sequence[str], best: npt.NDArray[np.intp], only: Mask | None 
     """The labels of the chosen classes as strings; null where `only` is false."""
     indices = pa.array(best.astype(np.int32), mask=None if only is None else ~only)
     return pa.array(labels, pa.string()).take(indices)
+
+
+def probabilities_of(
+    model: Model, texts: list[str], head: str
+) -> tuple[tuple[str, ...], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """(labels, float64[rows, labels], who scored each row) of one head for cleaned texts, as the columns have it.
+
+    Of spans: how probable the surest one of each label is, 0 where there is none. `who` is a number in `members`.
+    Raises as `predict`.
+    """
+    given = model.predict(texts)
+    who = given.get(SCORED_BY)
+    number = np.zeros(len(texts), np.int64) if who is None or isinstance(who, list) else who[:, 0].astype(np.int64)
+    labels, p = tuple(model.heads[head]), given[head]
+    if isinstance(p, list):
+        surest = [[max((q for *_, name, q in row if name == label), default=0.0) for label in labels] for row in p]
+        return labels, np.array(surest, np.float64).reshape(len(texts), len(labels)), number
+    share = p.astype(np.float64)
+    mixed = _mixed(model, texts, given) if head == "sentiment" else None
+    if mixed is None:
+        return labels, share, number
+    return (*labels, "mixed"), np.concatenate([share * (1 - mixed[:, None]), mixed[:, None]], axis=1), number
 
 
 def _columns(model: Model, answer: _Answer, probabilities: bool) -> pa.RecordBatch:
