@@ -75,9 +75,14 @@ def train(
     """
     if data.names != validation.names:
         raise ConfigError(f"training has the classes {data.names}, validation {validation.names}: expected the same")
+    if len(set(data.labels.tolist())) < 2:
+        raise ConfigError(f"{data.name} has {len(data)} rows of one class: there is nothing to tell apart")
+    if not len(validation):
+        raise ConfigError("there are no rows to validate on")
     preset = presets.find(plan.preset)
     options = preset.options(plan.options)
     given = options.model_dump(mode="json")
+    _manifest(plan, data.names, sets or (data,))  # what is wrong with it is told before anything is trained
     agreed = _fingerprint(plan, given, data, validation)
     if _done(out, agreed):
         record = json.loads((out / RECORD).read_bytes())
@@ -92,7 +97,8 @@ def train(
         run = Run(work / "checkpoints", bundle, plan.head, plan.profile, plan.seed, plan.threads, progress)
         fitted = preset.family.fit(data, validation, options, run)
         _write(work / "fitted.json", asdict(fitted))
-    manifest = _manifest(plan, fitted, bundle, sets or (data,), data.names)
+    files = {name: sha256(bundle / name) for name in FILES[fitted.format]}
+    manifest = _manifest(plan, data.names, sets or (data,), fitted, files)
     manifest, measures, p = _calibrated(manifest, plan, bundle, validation, progress)
     card.write(
         out,
@@ -163,7 +169,15 @@ def _fitted(path: Path) -> Fitted | None:
     return Fitted(**{**given, "curve": tuple(Point(**point) for point in given["curve"])})
 
 
-def _manifest(plan: Plan, fitted: Fitted, bundle: Path, sets: tuple[Dataset, ...], labels: tuple[str, ...]) -> Manifest:
+def _manifest(
+    plan: Plan,
+    labels: tuple[str, ...],
+    sets: tuple[Dataset, ...],
+    fitted: Fitted | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Manifest:
+    """What `model.json` will say; raises ConfigError for what a bundle cannot be called."""
+    fitted = fitted or Fitted("linear", max_tokens=4)
     head: dict[str, Any] = {"labels": labels}
     if plan.neutral_band is not None:
         head["neutral_band"] = plan.neutral_band
@@ -179,14 +193,14 @@ def _manifest(plan: Plan, fitted: Fitted, bundle: Path, sets: tuple[Dataset, ...
         "max_tokens": fitted.max_tokens,
         "heads": {plan.head: head},
         "training": [TrainingSet(name=one.name, sha256=one.sha256, rows=len(one)) for one in sets],
-        "sha256": {name: sha256(bundle / name) for name in FILES[fitted.format]},
+        "sha256": dict(files or {}),
     }
     try:
         return Manifest.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"the bundle cannot be described so: {key} = {first['input']!r}: {first['msg']}") from error
+        raise ConfigError(f"the bundle cannot be described so: {key}: {first['msg']}") from error
 
 
 def _calibrated(

@@ -30,8 +30,6 @@ Many = BeforeValidator(_list)
 
 def words_of(data: Dataset, profile: str) -> list[str]:
     """The texts as the served model will see them."""
-    if len(data.names) < 2 or len(np.unique(data.labels)) < 2:
-        raise ConfigError(f"{data.name} has the one class {', '.join(data.names)}: there is nothing to tell apart")
     return clean(data.texts, profile)
 
 
