@@ -5,12 +5,14 @@ A plugin that cannot be made from its bare name has its URIs in URIS; a new one 
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import BaseModel
+from tests.models.far_side import FarSide, as_comprehend, as_feltwire, certified
 
 from feltwire import loading, registry, scoring, text
 from feltwire.errors import ConfigError
@@ -24,6 +26,9 @@ URIS = {
     "auto": ["auto:?fast=bundled:tiny&base=bundled:tiny&threshold=0.8", "auto:"],
     "bundle": [f"bundle:{TINY}", f"bundle:{TINY}?threads=2"],
     "bundled": ["bundled:tiny"],
+    "comprehend": ["comprehend:?region=eu-west-1&endpoint=http://FAR"],
+    "http": ["http://FAR/api/v1/score", "http://FAR/?batch=1&concurrency=3"],
+    "https": ["https://FAR/api/v1/score"],
     "lexicon": ["lexicon:vader"],
     "none": ["none:"],
     "registry": ["registry:tiny", "registry:tiny@1?threads=2"],
@@ -53,8 +58,28 @@ def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     _store.add(place, TINY)
     _store.promote(place, "tiny", "1")
     loading._load.cache_clear()
-    yield scoring.load(request.param)
+    with far_side(request.param, tmp_path, monkeypatch) as uri:
+        model = scoring.load(uri)
+        yield model
+        getattr(model, "close", lambda: None)()
     loading._load.cache_clear()
+
+
+@contextmanager
+def far_side(uri: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URI with the address of a server in the place of FAR, where there is one to be."""
+    if "FAR" not in uri:
+        yield uri
+        return
+    patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    secure = uri.startswith("https:")
+    tls = certified(folder) if secure else None
+    if secure:
+        patch.setenv("SSL_CERT_FILE", str(folder / "cert.pem"))
+    far = FarSide(as_comprehend if uri.startswith("comprehend:") else as_feltwire, tls=tls)
+    yield uri.replace("FAR", far.url.split("/")[2])
+    far.close()
 
 
 def test_every_plugin_stands_in_this_suite() -> None:

@@ -2,9 +2,20 @@
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any, TypeAlias
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from feltwire.schema import SENTIMENTS
 
 Reply: TypeAlias = "tuple[int, Any] | tuple[int, Any, Mapping[str, str]] | None"
 """Status, JSON document (or bytes as they are), headers; None: the connection is dropped."""
@@ -24,12 +35,55 @@ def as_feltwire(document: Any) -> Reply:
     return 200, {"model": "far@1", "languages": None, "heads": {"sentiment": LABELS}, "scores": scores}
 
 
+def as_comprehend(document: Any) -> Reply:
+    """BatchDetectSentiment: a text with `foul` in it is refused, alone."""
+    results, errors = [], []
+    for i, text in enumerate(document["TextList"]):
+        if "foul" in text:
+            errors.append({"Index": i, "ErrorCode": "INVALID_REQUEST", "ErrorMessage": f"what is {text}?"})
+        else:
+            p = {**mood(text), "mixed": 0.0} if "but" not in text else {"mixed": 1.0}
+            scores = {label.capitalize(): p.get(label, 0.0) for label in SENTIMENTS}
+            results.append({"Index": i, "Sentiment": max(scores, key=lambda k: scores[k]), "SentimentScore": scores})
+    results.reverse()  # the order is said by Index
+    return 200, {"ResultList": results, "ErrorList": errors}
+
+
+def certified(folder: Path) -> ssl.SSLContext:
+    """TLS for 127.0.0.1, with a certificate of its own that lies in folder/cert.pem."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return tls
+
+
 class FarSide:
     """Answers POSTs after `delay_s`; `stop` and `start` take it away and bring it back at the same address."""
 
-    def __init__(self, reply: Callable[[Any], Reply] = as_feltwire, *, delay_s: float = 0.0) -> None:
+    def __init__(
+        self, reply: Callable[[Any], Reply] = as_feltwire, *, delay_s: float = 0.0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.reply = reply
         self.delay_s = delay_s
+        self._tls = tls
         self.documents: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.targets: list[str] = []
@@ -46,7 +100,7 @@ class FarSide:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/api/v1/score"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}/api/v1/score"
 
     @property
     def texts(self) -> list[str]:
@@ -70,7 +124,7 @@ class FarSide:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, backlog=1024)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, backlog=1024, ssl=self._tls)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def _shut(self) -> None:
