@@ -24,7 +24,9 @@ FLOOR: Final = 0.6
 FULL: Final = 0.95
 """What is opposed as confidently as this is mixed as surely as its clauses are opposed."""
 TORN: Final = 0.2
-"""A post without a marker is looked at when the whole of it is negative and positive with at least this much each."""
+"""A post without a word of contrast is looked at when the whole of it is negative and positive with this much each,"""
+TORN_AT_A_SIGN: Final = 0.05
+"""… or with this much, where a semicolon or dash parts it."""
 
 # Words that set one thing against another; where they stand alone in a sentence, nothing is opposed.
 _BETWEEN: Final = (
@@ -36,6 +38,7 @@ _OPENING: Final = (
     r"(?:even )?though|although|while|despite|in spite of|as much as|obwohl|aunque|bien que|sebbene|embora"
 )
 _MARKER: Final = rf"\b(?:{_BETWEEN}|{_OPENING})\b"
+_SIGN: Final = r";|\s[-–—]+\s|—"
 _NO_MARKER: Final = r"\b(?:not yet|yet again|but seriously|all but|nothing but|anything but|can(?:no|')t but)\b"
 _BREAK: Final = re.compile(
     rf"(?P<none>{_NO_MARKER})|(?P<end>[.!?…]+(?=\s|$)|[;\n]|(?<=\s)[-–—]+(?=\s)|—)"
@@ -46,10 +49,19 @@ _AROUND: Final = " ,:\t\r\n"  # belongs to no clause
 
 
 def candidates(texts: pa.Array, p_negative: Floats, p_positive: Floats) -> list[int]:
-    """The rows that are worth splitting: a word of contrast stands in them, or the model is torn about the whole."""
-    marked = pc.match_substring_regex(texts, _MARKER, ignore_case=True).fill_null(False)
-    torn = np.minimum(p_negative, p_positive) >= TORN
-    return [int(row) for row in np.flatnonzero(marked.to_numpy(zero_copy_only=False) | torn)]
+    """The rows that are worth splitting, of public posts about a fifth: those with a word or sign of contrast, and
+    those about which the model is torn as a whole."""
+    least = np.minimum(p_negative, p_positive)
+    chosen = (least >= TORN) | _having(texts, _MARKER)
+    slightly = np.flatnonzero(~chosen & (least >= TORN_AT_A_SIGN))
+    chosen[slightly] = _having(texts.take(pa.array(slightly)), _SIGN)
+    return [int(row) for row in np.flatnonzero(chosen)]
+
+
+def _having(texts: pa.Array, pattern: str) -> npt.NDArray[np.bool_]:
+    found = pc.match_substring_regex(texts, pattern, ignore_case=True).fill_null(False)
+    having: npt.NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
+    return having
 
 
 def split(text: str) -> list[str]:
