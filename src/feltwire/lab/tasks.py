@@ -35,6 +35,11 @@ def names() -> tuple[str, ...]:
     return tuple(_TASKS)
 
 
+def measure_of(name: str) -> str:
+    """The measure that a task is ranked by; accuracy for one that is not known."""
+    return _TASKS[name][1] if name in _TASKS else "accuracy"
+
+
 def load(folder: Path, name: str) -> Task:
     """A task's rows out of a data folder. Raises ConfigError for an unknown name, or where its files are missing."""
     if name not in _TASKS:
