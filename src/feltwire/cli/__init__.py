@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from feltwire import __version__
-from feltwire.cli import change, evaluate, explain, init, inspect, leaderboard, models, query, run, score, tail, train
+from feltwire.cli import (
+    change,
+    evaluate,
+    explain,
+    init,
+    inspect,
+    leaderboard,
+    models,
+    query,
+    rescore,
+    run,
+    score,
+    tail,
+    train,
+)
 from feltwire.cli.help import HelpGroup
 from feltwire.errors import ConfigError, FeltwireError
 
@@ -64,7 +78,7 @@ def _main(
     root.setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-for _group in (run, query, score, explain, tail, init, inspect, change, train, evaluate, leaderboard, models):
+for _group in (run, query, score, explain, tail, init, inspect, change, train, evaluate, leaderboard, models, rescore):
     _group.add_to(app)
 
 

@@ -17,6 +17,7 @@ from deltalake.exceptions import DeltaError
 from feltwire import schema
 from feltwire.errors import FeltwireError
 from feltwire.lake import rewrite
+from feltwire.lake.scores import remove_orphans
 from feltwire.lake.storage import Location
 from feltwire.lake.tables import Owner, open_table
 from feltwire.lake.withdraw import remove_withdrawn
@@ -37,10 +38,12 @@ class Maintainer:
     owner: Owner
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     withdraw_every_s: float = 60.0
+    orphans_every_s: float = 300.0
     vacuum_every_s: float = 600.0
     sweep_every_s: float = 6 * 3600.0
     _checkpointed: dict[str, int] = field(default_factory=dict)
     _withdrawn_at: float = field(default_factory=time.monotonic)
+    _orphans_at: float = field(default_factory=time.monotonic)
     _vacuumed_at: float = field(default_factory=time.monotonic)
     _swept_at: float = field(default_factory=time.monotonic)
 
@@ -55,6 +58,9 @@ class Maintainer:
         if now - self._withdrawn_at >= self.withdraw_every_s:
             self._withdrawn_at = now
             self._attempt("removing withdrawn posts", lambda: remove_withdrawn(self.location, self.owner))
+        if now - self._orphans_at >= self.orphans_every_s:
+            self._orphans_at = now
+            self._attempt("removing scores of withdrawn posts", lambda: remove_orphans(self.location, self.owner))
         if now - self._vacuumed_at >= self.vacuum_every_s:
             self._vacuumed_at = now
             for table in schema.TABLES:

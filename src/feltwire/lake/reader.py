@@ -43,6 +43,9 @@ _HIDDEN: Final = """
                 and w.source = p.source and w.log_partition = p.log_partition and w.log_offset > p.log_offset)
 """
 HIDING: Final = f"not ({_HIDDEN})"
+_OF_A_POST: Final = """
+    exists (select 1 from posts q where q.id = p.id and coalesce(q.revision, 0) = coalesce(p.revision, 0))
+"""
 
 
 class Snapshot:
@@ -51,9 +54,14 @@ class Snapshot:
     def __init__(
         self, location: Location, owner: Owner, tables: Sequence[str], *, as_of: datetime | None = None
     ) -> None:
-        """Open `tables`; `posts` brings `withdrawn`, opened after it, so that no withdrawal is missed."""
+        """Open `tables`; `posts` brings `withdrawn`, opened after it, so that no withdrawal is missed.
+
+        `scores` brings `posts`, opened after it: it shows the scores of the posts that are to be seen.
+        """
         self.owner = owner
         self.handles = {name: open_table(location, name) for name in tables}
+        if "scores" in self.handles and "posts" not in self.handles:
+            self.handles["posts"] = open_table(location, "posts")
         if "posts" in self.handles and "withdrawn" not in self.handles:
             self.handles["withdrawn"] = open_table(location, "withdrawn")
         self._builder = QueryBuilder()
@@ -61,7 +69,7 @@ class Snapshot:
             self._builder.register(f"{name}_all", handle)
         if "posts" in self.handles:
             self._define("withdrawn_pending", f"select * from withdrawn_all where {self._pending()}")
-        for name in self.handles:
+        for name in sorted(self.handles, key=lambda name: name == "scores"):  # whose view is of that of `posts`
             self._define(name, self._view(name, as_of))
 
     def query(self, sql: str) -> pa.RecordBatchReader:
@@ -90,6 +98,8 @@ class Snapshot:
     def _view(self, name: str, as_of: datetime | None) -> str:
         until = f"p.{_ARRIVAL[name]} <= {literal(as_of)}" if as_of and name in _ARRIVAL else "true"
         hidden = f" and {_HIDDEN}" if name == "posts" and self._anything_pending() else ""
+        if name == "scores":
+            hidden = f" and {_OF_A_POST}"
         return f"select p.* from {name}_all p where {until}{hidden}"
 
     def _anything_pending(self) -> bool:
