@@ -27,6 +27,7 @@ URIS = {
     "bundle": [f"bundle:{TINY}", f"bundle:{TINY}?threads=2"],
     "bundled": ["bundled:tiny"],
     "comprehend": ["comprehend:?region=eu-west-1&endpoint=http://FAR"],
+    "hf": [f"hf:{TINY}"],
     "http": ["http://FAR/api/v1/score", "http://FAR/?batch=1&concurrency=3"],
     "https": ["https://FAR/api/v1/score"],
     "lexicon": ["lexicon:vader"],

