@@ -99,7 +99,12 @@ class Current:
 
         def follow() -> None:
             while not ending.wait(CHECK_S):
-                self.check()
+                try:
+                    self.check()
+                except Exception as error:  # noqa: BLE001 - whatever a library raises, the next version is looked for
+                    _log.error(
+                        "model %s: %s goes on, since a %s was raised", self.asked, self.uri, type(error).__name__
+                    )
 
         thread = threading.Thread(target=follow, name="model", daemon=True)
         thread.start()
@@ -127,7 +132,7 @@ def _plugins() -> frozenset[str]:
     return frozenset(registry.names("models"))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)  # the models in use, and one that served before: each may take 100 MB
 def _load(uri: str, process: int) -> Model:
     name, colon, _ = uri.partition(":")
     if not (colon and name in _plugins()):

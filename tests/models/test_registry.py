@@ -89,7 +89,8 @@ def test_there_promoted_and_back(place: Place, tmp_path: Path) -> None:
         ("promote", "2"),
         ("rollback", "1"),
     ]
-    assert _store.manifest_of(place, "tiny", "2").version == "2"
+    assert _store.describe(place, "tiny", "2")[0].version == "2"
+    assert _store.describe(place, "tiny", "1")[1] == sum(path.stat().st_size for path in TINY.iterdir())
 
 
 def test_rolling_back_again_goes_further_back(place: Place, tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_a_version_never_changes(place: Place, tmp_path: Path) -> None:
     _store.add(place, TINY)
     other = tiny(tmp_path / "other", "1", lambda m: m.update(description="another"))
     assert "tiny@1 is there with other content" in refusal(ModelError, lambda: _store.add(place, other))
-    assert _store.manifest_of(place, "tiny", "1").description != "another"
+    assert _store.describe(place, "tiny", "1")[0].description != "another"
     assert _store.add(place, other, name="mood", version="7").version == "7"
 
 

@@ -1,12 +1,13 @@
 """What `feltwire models list` and `show` say."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from feltwire import scoring
 from feltwire.cli import common, output
-from feltwire.errors import FeltwireError, ModelError
+from feltwire.errors import FeltwireError
 from feltwire.models import _store, bundled
 from feltwire.models._bundle import Manifest, read_manifest
 from feltwire.models._places import Place
@@ -84,33 +85,30 @@ def _history(place: Place, name: str) -> dict[str, Any]:
 def _shipped() -> Iterator[dict[str, Any]]:
     for path in sorted(bundled.FOLDER.glob("*/model.json")):
         uri = f"bundled:{path.parent.name}"
-        yield _row(uri, uri, None, path.parent)
+        size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
+        yield _row(uri, uri, None, partial(_both, path.parent, size))
+
+
+def _both(folder: Path, size: int) -> tuple[Manifest, int]:
+    return read_manifest(folder), size
 
 
 def _registered(place: Place) -> Iterator[dict[str, Any]]:
     for name in _store.names(place):
         pointer = _store.pointer(place, name)
         for version in _store.versions(place, name):
-            uri = f"registry:{name}@{version}"
-            serves = pointer is not None and pointer.current == version
-            try:
-                yield _row(f"{name}@{version}", uri, serves, _store.fetch(place, name, version))
-            except ModelError as error:
-                yield {**_empty(f"{name}@{version}", uri, serves), "note": str(error)}
+            model, serves = f"{name}@{version}", pointer is not None and pointer.current == version
+            asked = partial(_store.describe, place, name, version)
+            yield _row(model, f"registry:{model}", serves, asked)
 
 
-def _row(model: str, uri: str, serves: bool | None, folder: Path) -> dict[str, Any]:
-    row = _empty(model, uri, serves)
+def _row(model: str, uri: str, serves: bool | None, ask: Callable[[], tuple[Manifest, int]]) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": model, "serves": serves, "uri": uri, "heads": [], "mb": None, "note": ""}
     try:
-        manifest = read_manifest(folder)
+        manifest, size = ask()
     except FeltwireError as error:
         return {**row, "note": str(error)}
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return {**row, "heads": list(manifest.heads), "mb": round(size / 1e6, 1), "note": manifest.description}
-
-
-def _empty(model: str, uri: str, serves: bool | None) -> dict[str, Any]:
-    return {"model": model, "serves": serves, "uri": uri, "heads": [], "mb": None, "note": ""}
 
 
 def _text(found: dict[str, Any]) -> str:

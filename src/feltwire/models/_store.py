@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from feltwire import config
 from feltwire.errors import ConfigError, ModelError, RetryableError
-from feltwire.models._bundle import Manifest, read_manifest, sha256
+from feltwire.models._bundle import MANIFEST, Manifest, read_manifest, sha256
 from feltwire.models._formats import open_bundle
 from feltwire.models._places import ABSENT, Place
 
@@ -43,6 +43,8 @@ class Listing(_Stored):
     """`_files.json`: what a version is made of."""
 
     files: Annotated[dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]], Field(min_length=1)]
+    size: Annotated[int, Field(ge=0)]
+    """Of all of them, in bytes."""
 
     @property
     def digest(self) -> str:
@@ -102,7 +104,8 @@ def add(place: Place, folder: Path, *, name: str | None = None, version: str | N
     _check_name("name", name)
     _check_name("version", version)
     paths = _files(folder)
-    listing = Listing(files={key: sha256(path) for key, path in paths.items()})
+    size = sum(path.stat().st_size for path in paths.values())
+    listing = Listing(files={key: sha256(path) for key, path in paths.items()}, size=size)
     # The list first: from then on, the version is taken by this content. It counts as there when all files are.
     new = _create(place, f"{name}/{version}/{LISTING}", _json(listing), f"{name}@{version}")
     for key, path in paths.items():
@@ -206,9 +209,16 @@ def fetch(place: Place, name: str, version: str) -> Path:
     return folder
 
 
-def manifest_of(place: Place, name: str, version: str) -> Manifest:
-    """The manifest of a version, its files checked. Raises as `fetch`."""
-    return read_manifest(fetch(place, name, version))
+def describe(place: Place, name: str, version: str) -> tuple[Manifest, int]:
+    """The manifest of a version and its size in bytes, as they stand there: nothing else is fetched or checked.
+
+    Raises ConfigError where there is no such version, ModelError for a manifest that cannot be read.
+    """
+    listing = _listing(place, name, version)
+    entry = place.get(f"{name}/{version}/{MANIFEST}")
+    if listing is None or entry is None:
+        raise ConfigError(_no_version(place, name, version))
+    return _parse(Manifest, entry.content, f"registry {place.where}: {name}/{version}/{MANIFEST}"), listing.size
 
 
 def _move(place: Place, name: str, step: Any) -> str | None:
