@@ -121,6 +121,11 @@ def cell(name: str, score: float | None, speed: float = 1.0, **more: Any) -> Cel
     return Cell(name=name, model=f"{name}@1", measures=measures, rates={"1": speed}, **given)
 
 
+def test_a_preset_may_have_a_profile_of_its_own() -> None:
+    found = [(one.preset, one.profile, one.uri) for one in entries(["lr", "nb@lemma"], ["social", "letters"], ["x:"])]
+    assert found == [("lr", "social", ""), ("lr", "letters", ""), ("nb", "lemma", ""), ("", "", "x:")]
+
+
 def test_the_best() -> None:
     cells = [cell("a", 0.5), cell("b", 0.7, 10), cell("c", 0.7, 20), cell("d", None), cell("e", 0.9, task="u")]
     assert best(cells, "t", "accuracy").name == "c"

@@ -327,3 +327,29 @@ def test_a_neutral_band_is_for_two_sentiments(folder: Path) -> None:
     for wrong in ("0.6-0.8", "0.4", "a-b", "0.7-0.2"):
         with pytest.raises(ConfigError, match="neutral_band"):
             create("models", f"bundle:{folder}?neutral_band={wrong}")
+
+
+def test_it_takes_any_text_and_each_by_itself(folder: Path) -> None:
+    texts = [
+        "",
+        "😀" * 3000,
+        "a" * 20_000,
+        "good " * 4000,
+        "ชอบมาก 好きです",
+        "\x00\ufffd\u202e",
+        "not good",
+        "a\ud800b",
+    ]
+    texts = [*texts, *(f"filler {'bad ' * i}" for i in range(2000))]
+    model = open_bundle(folder)
+    together = model.predict(texts)["sentiment"]
+    assert isinstance(together, np.ndarray)
+    assert together.dtype == np.float32
+    assert np.allclose(together.sum(axis=1), 1, atol=1e-6)
+    for i in (*range(12), 1023, 1024, 2007):
+        alone = model.predict([texts[i]])["sentiment"]
+        assert isinstance(alone, np.ndarray)
+        assert np.abs(together[i] - alone[0]).max() < 1e-6
+    none = model.predict([])["sentiment"]
+    assert isinstance(none, np.ndarray)
+    assert none.shape == (0, 2)

@@ -1,6 +1,8 @@
 """What the lab's commands share: how labelled data are named, progress, and tables of measures."""
 
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +28,9 @@ Where = Annotated[
 Head = Annotated[str, typer.Option("--head", metavar="NAME", help="What the labels are of: sentiment, emotion, …")]
 Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, max=256, help="Threads to work with.")]
 
+_log = logging.getLogger(__name__)
+
+LOG_EVERY_S = 10.0
 MOST_CLASSES = 12  # with more, no confusion matrix is printed
 
 
@@ -49,9 +54,9 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
 
 @contextmanager
 def training_bar(title: str) -> Iterator[Callable[[str, float, Mapping[str, float]], None]]:
-    """A bar for `lab.interfaces.Run.progress`; silent where nobody looks."""
+    """A bar for `lab.interfaces.Run.progress`; where nobody looks, a line of the log every LOG_EVERY_S."""
     if not sys.stderr.isatty():
-        yield lambda what, share, figures: None
+        yield _logged(title)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -78,6 +83,19 @@ def training_bar(title: str) -> Iterator[Callable[[str, float, Mapping[str, floa
             progress.update(task, description=what, completed=share, figures=said)
 
         yield show
+
+
+def _logged(title: str) -> Callable[[str, float, Mapping[str, float]], None]:
+    last = time.monotonic()
+
+    def log(what: str, share: float, figures: Mapping[str, float]) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LOG_EVERY_S:
+            last = time.monotonic()
+            said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            _log.info("%s: %s %.0f%% %s", title, what, 100 * share, said)
+
+    return log
 
 
 def write_measures(measures: "Measures") -> None:

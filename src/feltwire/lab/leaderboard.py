@@ -96,9 +96,12 @@ class Settings:
 
 
 def entries(preset_names: Sequence[str], profiles: Sequence[str], uris: Sequence[str]) -> list[Entry]:
-    """All contenders: every preset with every profile, then the models."""
-    trained = [Entry(preset=name, profile=profile) for name in preset_names for profile in profiles]
-    return [*trained, *(Entry(uri=uri) for uri in uris)]
+    """All contenders: every preset with every profile (`NAME@PROFILE` with that one alone), then the models."""
+    found = []
+    for given in preset_names:
+        name, _, own = given.partition("@")
+        found += [Entry(preset=name, profile=profile) for profile in ([own] if own else profiles)]
+    return [*found, *(Entry(uri=uri) for uri in uris)]
 
 
 def run(

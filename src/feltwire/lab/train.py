@@ -154,9 +154,9 @@ def _done(out: Path, agreed: str) -> bool:
                 "name another folder by --out, or remove it"
             )
         return False
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(one.name != WORK for one in out.iterdir()):
         raise ConfigError(f"{out} is not empty, and no training was begun in it: name another folder by --out")
-    claim.parent.mkdir(parents=True)
+    claim.parent.mkdir(parents=True, exist_ok=True)
     _write(claim, agreed)
     return False
 
