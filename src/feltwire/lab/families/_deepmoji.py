@@ -11,10 +11,10 @@ from feltwire import text
 from feltwire.deepmoji import SPECIAL
 from feltwire.errors import ConfigError
 from feltwire.lab.families._deepmoji_graph import Lstm, Weights, read_graph, write_graph
+from feltwire.lab.families._options import DeepMojiOptions
 from feltwire.lab.families._training import Rows, Settings, Stage, key, reproducible
 from feltwire.lab.families._training import train as train_network
 from feltwire.lab.families._vocabulary import most_frequent
-from feltwire.lab.families.deepmoji import PROFILE, Options
 from feltwire.lab.interfaces import Dataset, Fitted, Run
 from feltwire.models._bundle import GRAPH, TOKENIZER, read_manifest
 from feltwire.models._words import WordTokenizer, is_words
@@ -125,7 +125,7 @@ class _Start(NamedTuple):
     licence: str
 
 
-def fit(train: Dataset, validation: Dataset, options: Options, run: Run) -> Fitted:
+def fit(train: Dataset, validation: Dataset, options: DeepMojiOptions, run: Run) -> Fitted:
     """See `lab.interfaces.Family`."""
     start = _start(options, run)
     run.progress("counting words", 0.0, {})
@@ -165,7 +165,7 @@ def fit(train: Dataset, validation: Dataset, options: Options, run: Run) -> Fitt
     )
 
 
-def stages(options: Options, *, begun: bool) -> list[Stage]:
+def stages(options: DeepMojiOptions, *, begun: bool) -> list[Stage]:
     """What is trained in turn. A network that begins with random weights is trained as a whole before it is thawed."""
 
     def stage(name: str, rate: float) -> Stage:
@@ -184,7 +184,7 @@ def stages(options: Options, *, begun: bool) -> list[Stage]:
     return [*first, stage("softmax", new), *each, stage("all layers", thawed)]
 
 
-def _start(options: Options, run: Run) -> _Start | None:
+def _start(options: DeepMojiOptions, run: Run) -> _Start | None:
     """What is begun with; raises ConfigError for a checkpoint that does not fit."""
     if not options.checkpoint:
         if options.method == "last":
@@ -214,9 +214,9 @@ def _start(options: Options, run: Run) -> _Start | None:
     return _Start(tokenizer, weights, manifest.licence)
 
 
-def _tokenizer(cleaned: list[str], options: Options, run: Run, start: _Start | None) -> WordTokenizer:
+def _tokenizer(cleaned: list[str], options: DeepMojiOptions, run: Run, start: _Start | None) -> WordTokenizer:
     """The checkpoint's words and the new ones; without a checkpoint the special words and the most frequent."""
-    split = "blanks" if run.profile == PROFILE else "words"
+    split = "blanks" if run.profile == "deepmoji" else "words"  # that profile splits by itself
     old = SPECIAL[2:] if start is None else start.tokenizer.words  # padding and unknown are no words here
     counting = WordTokenizer((), split=split, oov_buckets=1, max_tokens=options.max_tokens)
     known = frozenset(old)

@@ -10,10 +10,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from feltwire import text
 from feltwire.lab.families._graph import Floats, Graph
+from feltwire.lab.families._options import RecurrentOptions
 from feltwire.lab.families._training import Rows, Settings, Stage, key, reproducible
 from feltwire.lab.families._training import train as train_network
 from feltwire.lab.families._vocabulary import most_frequent
-from feltwire.lab.families.recurrent import Options
 from feltwire.lab.interfaces import Dataset, Fitted, Run
 from feltwire.models._bundle import GRAPH, TOKENIZER
 from feltwire.models._words import WordTokenizer
@@ -25,7 +25,7 @@ _GATES: Final = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
 class Network(nn.Module):
     """Embedding, bidirectional layers, one layer forward, a linear map of its last state."""
 
-    def __init__(self, size: int, classes: int, options: Options) -> None:
+    def __init__(self, size: int, classes: int, options: RecurrentOptions) -> None:
         super().__init__()
         kind = nn.GRU if options.cell == "gru" else nn.LSTM
         self.embedding = nn.Embedding(size, options.embedding, padding_idx=0)
@@ -52,7 +52,7 @@ class Network(nn.Module):
         return PackedSequence(self.dropout(packed.data), *packed[1:])
 
 
-def fit(train: Dataset, validation: Dataset, options: Options, run: Run) -> Fitted:
+def fit(train: Dataset, validation: Dataset, options: RecurrentOptions, run: Run) -> Fitted:
     """See `lab.interfaces.Family`."""
     run.progress("counting words", 0.0, {})
     cleaned = text.clean(train.texts, run.profile)

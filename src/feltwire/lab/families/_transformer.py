@@ -10,9 +10,9 @@ from feltwire import text
 from feltwire.errors import ConfigError
 from feltwire.lab.families import _checkpoints
 from feltwire.lab.families._export import export
+from feltwire.lab.families._options import TransformerOptions
 from feltwire.lab.families._training import Rows, Settings, Stage, key, reproducible
 from feltwire.lab.families._training import train as train_network
-from feltwire.lab.families.transformer import Options
 from feltwire.lab.interfaces import Dataset, Fitted, Run
 from feltwire.models._bundle import GRAPH, TOKENIZER
 
@@ -40,7 +40,7 @@ class Network(nn.Module):
         return self.head(self.dropout(pooled))
 
 
-def fit(train: Dataset, validation: Dataset, options: Options, run: Run) -> Fitted:
+def fit(train: Dataset, validation: Dataset, options: TransformerOptions, run: Run) -> Fitted:
     """See `lab.interfaces.Family`."""
     run.progress("fetching the checkpoint", 0.0, {})
     folder = _checkpoints.find(options.checkpoint)

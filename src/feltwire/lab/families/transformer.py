@@ -5,11 +5,10 @@ the field's comparisons; `minilm` starts from the small encoder all-MiniLM-L6-v2
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any, Final
 
 from feltwire.lab.families._extra import needs_train
+from feltwire.lab.families._options import TransformerOptions
 from feltwire.lab.interfaces import Dataset, Fitted, Run
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -24,33 +23,10 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-class Options(BaseModel):
-    """Where it starts, and how it is trained."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    checkpoint: Annotated[
-        str, Field(min_length=1, description="a folder, hf:org/name[@revision], or minilm: what the weights start from")
-    ]
-    pooling: Annotated[
-        Literal["pooler", "mean"],
-        Field(description="what is classified: the pooled first token, or the mean over the tokens"),
-    ] = "pooler"
-    dropout: Annotated[float, Field(ge=0, lt=1, description="before the classes")] = 0.1
-    max_tokens: Annotated[int, Field(ge=4, le=512, description="of a text, special ones counted")] = 128
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="of AdamW, at its highest")] = 1e-5
-    warmup: Annotated[float, Field(ge=0, lt=1, description="share of the updates in which the rate rises")] = 0.1
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW; not for biases and norms")] = 0.01
-    batch: Annotated[int, Field(ge=1, le=65_536, description="texts of an update")] = 32
-    epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the texts, at most")] = 2
-    patience: Annotated[
-        int | None, Field(ge=1, le=1000, description="epochs without a better score that end it; null: all are run")
-    ] = None
-    clip: Annotated[float, Field(gt=0, description="the norm that gradients are cut to")] = 1.0
-    bf16: Annotated[bool, Field(description="compute in bfloat16 where that is safe")] = False
+Options = TransformerOptions
 
 
-def fit(train: Dataset, validation: Dataset, options: Options, run: Run) -> Fitted:
+def fit(train: Dataset, validation: Dataset, options: TransformerOptions, run: Run) -> Fitted:
     """See `lab.interfaces.Family`. Raises ConfigError or ModelError for a checkpoint that cannot be used."""
     with needs_train("fine-tuning a transformer"):
         from feltwire.lab.families import _transformer
