@@ -4,6 +4,7 @@ lost, doubled or scored half by each."""
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.engines.children import polling
 from tests.engines.exact import assert_exact
 from tests.engines.stream import Story
 
-from feltwire import loading
+from feltwire import loading, metrics
 from feltwire.engines import _processing, local
 from feltwire.lake import open_lake
 from feltwire.models import _store
@@ -42,7 +43,7 @@ class Running:
     def _run(self) -> None:
         try:
             self.report = local.run(self._plan, stop=self.stop, observe=self._observe)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told by the thread that asks
             self.error = error
 
     def _observe(self, progress: Progress) -> None:
@@ -145,3 +146,27 @@ def test_a_version_that_is_no_use_does_not_stop_the_stream(
     told = [record for record in caplog.records if "goes on" in record.message]
     assert len(told) <= 1
     assert set(served(tmp_path / "lake")) <= {"tiny@1", "tiny@2"}
+
+
+def test_what_models_count_in_other_processes_arrives(
+    tmp_path: Path, inbox: Path, shelf: FolderPlace, story: Story
+) -> None:
+    """Every scored post counts once, whoever worked on it; and `auto:` follows the registry too."""
+
+    def counted() -> dict[str, float]:
+        return {who: metrics.AUTO_TEXTS.labels(scored_by=who)._value.get() for who in ("fast", "base")}
+
+    before = counted()
+    model = f"auto:?fast=registry:tiny?at={shelf.where}&base={TINY}&threshold=0.6"
+    engine = Running(replace(plan_of(tmp_path, inbox, shelf, 2), model=model))
+    try:
+        engine.until(lambda: engine.processed >= 300)
+        _store.promote(shelf, "tiny", "2")
+        engine.end()
+    finally:
+        engine.stop.set()
+    rows = open_lake(str(tmp_path / "lake")).sql("select model, log_offset from posts_all where scored").to_pylist()
+    assert sum(counted()[who] - before[who] for who in before) == len(rows)
+    assert all(counted()[who] > before[who] for who in before)
+    firsts = {model: min(row["log_offset"] for row in rows if row["model"] == model) for model in ("tiny@1", "tiny@2")}
+    assert firsts["tiny@1"] < firsts["tiny@2"]
