@@ -22,6 +22,8 @@ MAX_MARKS: Final = 8  # more combining marks in a row than any script writes; no
 
 # Only with a semicolon: "?a=1&copy=2" is part of a link. Longer digits than any code point are left as they are.
 _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,7}|[A-Za-z][A-Za-z0-9]{1,31});")
+# What some exports leave of characters beyond ASCII, and of line ends: an escape with u, one with n. Not C:\new.
+_ESCAPE: Final = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\n(?![a-z])")
 _HIDDEN: Final = re.compile(f"[{characters.HIDDEN}]+")
 _REPEAT_HINT: Final = re.compile(r"(.)\1\1\1")
 _REPEAT: Final = re.compile(rf"([^\d\s])\1{{{MAX_REPEATS},}}")
@@ -231,8 +233,17 @@ def _plain(text: str) -> str:
     return _blanks(text)
 
 
+def _unescaped(match: re.Match[str]) -> str:
+    if match[0] == "\\n":
+        return " "
+    units = bytes.fromhex(match[0].replace("\\u", ""))  # UTF-16, big end first
+    return units.decode("utf-16-be", "replace")
+
+
 def _social(text: str) -> str:
     """For models: links out, handles as `@user`, emoji as words, repeats bounded; case and punctuation stay."""
+    if "\\" in text:
+        text = _ESCAPE.sub(_unescaped, text)
     if not text.isascii():
         if _EMOJI_HINT.search(text):
             text = _EMOJI_RUN.sub(_emoji_words, text)

@@ -2,24 +2,29 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
-from feltwire.errors import ModelError
+from feltwire.errors import ConfigError, ModelError
 from feltwire.interfaces import Predictions, Span
 from feltwire.models._bundle import GRAPH, OUTSIDE, TOKENIZER, Head, Manifest
+from feltwire.models._case import case_types
+from feltwire.models._pieces import PieceEncoding, PieceTokenizer, fits
+from feltwire.models._session import Floats, RuntimeName, line, open_session
 from feltwire.models._words import WordEncoding, WordTokenizer, is_words
 from feltwire.scoring import TRUNCATED
 
-Floats: TypeAlias = npt.NDArray[np.float32]
+AnyEncoding: TypeAlias = Encoding | WordEncoding | PieceEncoding
+Ints: TypeAlias = npt.NDArray[np.int64]
 
 # A pass through the graph is at most this large, padding counted: it bounds memory, and the time of one pass.
 MAX_ROWS: Final = 64
 MAX_TOKENS: Final = 8_192
+ATTENTION: Final = "attention"
+"""An output that a graph may have beside its heads, float[rows, tokens]: the share of each token in the answer."""
 _INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -31,45 +36,84 @@ class OnnxModel:
     probabilities do not depend on its neighbours.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, threads: int) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, *, threads: int, runtime: RuntimeName = "auto") -> None:
         """Raises ModelError when the bundle cannot be used: a missing tensor, labels that do not fit."""
         self.name = f"{manifest.name}@{manifest.version}"
         self.languages = manifest.languages
         self.heads: Mapping[str, tuple[str, ...]] = {name: head.names for name, head in manifest.heads.items()}
         self.profile = manifest.profile
         self.neutral_band = manifest.neutral_band
+        self.clauses = manifest.clauses
         self.manifest = manifest
         self._where = f"bundle {folder}"
         self._tokenizer, self._pad = _tokenizer(folder, manifest)
         self._with_places = any(head.kind == "spans" for head in manifest.heads.values())
-        self._session = _session(folder, threads)
+        self._session = open_session(folder / GRAPH, threads=threads, runtime=runtime)
+        self.runtime = self._session.runtime
         self._outputs = {name: head.output or name for name, head in manifest.heads.items()}
-        self._inputs = [given.name for given in self._session.get_inputs()]
+        self._inputs = list(self._session.inputs)
         self._check()
 
     def predict(self, texts: Sequence[str]) -> Predictions:
         """Probabilities for every head; `truncated` is 1 where a text has more tokens than the bundle allows."""
         encode = self._tokenizer.encode_batch if self._with_places else self._tokenizer.encode_batch_fast
-        encodings: Sequence[Encoding | WordEncoding] = encode(list(texts))
+        encodings: Sequence[AnyEncoding] = encode(list(texts))
         answer: Predictions = {
             name: [[] for _ in texts] if head.kind == "spans" else np.zeros((len(texts), len(head.labels)), np.float32)
             for name, head in self.manifest.heads.items()
         }
         answer[TRUNCATED] = np.array([[bool(one.overflowing)] for one in encodings], np.float32).reshape(-1, 1)
+        types = self._types(texts, encodings)
         for rows in _batches([len(one.ids) for one in encodings]):
-            logits = self._run([encodings[row] for row in rows])
+            logits = self._run([encodings[row] for row in rows], [types[row] for row in rows] if types else None)
             for (name, head), given in zip(self.manifest.heads.items(), logits, strict=True):
                 column = answer[name]
-                p = _probabilities(given, head)
                 if isinstance(column, list):
-                    for row, one in zip(rows, p, strict=True):
-                        column[row] = _spans(encodings[row], one, head.labels)
+                    self._fill(column, rows, encodings, given, head)
                 else:
-                    column[rows] = p
+                    column[rows] = _probabilities(given, head)
         return answer
 
-    def _run(self, encodings: Sequence[Encoding | WordEncoding]) -> list[Floats]:
+    def _types(self, texts: Sequence[str], encodings: Sequence[AnyEncoding]) -> list[list[int]] | None:
+        """The token types of every text; None where all are 0."""
+        if self.manifest.token_types == "none":
+            return None
+        return [case_types(text, cast(Encoding, one)) for text, one in zip(texts, encodings, strict=True)]
+
+    def _fill(
+        self, column: list[list[Span]], rows: list[int], encodings: Sequence[AnyEncoding], logits: Floats, head: Head
+    ) -> None:
+        """The spans of some rows. Most posts hold none: those are seen from the logits alone."""
+        outside = head.labels.index(OUTSIDE)
+        found = (logits.argmax(axis=-1) != outside).any(axis=1)
+        for i in np.flatnonzero(found):
+            encoding = encodings[rows[i]]
+            p = _probabilities(logits[i, : len(encoding.ids)], head)
+            column[rows[i]] = _spans(encoding, p, head.labels)
+
+    def attend(self, text: str) -> list[tuple[int, int, float]]:
+        """(start, end, share) of each word of a cleaned text, by the graph's output `attention`: float[rows, tokens].
+
+        Raises ConfigError for a graph without one.
+        """
+        if ATTENTION not in self._session.outputs:
+            raise ConfigError(f"model {self.name} has no attention: its graph has no output {ATTENTION!r}")
+        encoding: AnyEncoding = self._tokenizer.encode(text)
+        feed = self._feed([encoding], self._types([text], [encoding]))
+        shares = self._session.run([ATTENTION], feed)[0][0]
+        found: dict[int, tuple[int, int, float]] = {}
+        for number, (start, end), share in zip(encoding.word_ids, encoding.offsets, shares, strict=False):
+            if number is not None:  # as [CLS] has none
+                first, _, sum_ = found.get(number, (start, end, 0.0))
+                found[number] = (first, end, sum_ + float(share))
+        return list(found.values())
+
+    def _run(self, encodings: Sequence[AnyEncoding], types: list[list[int]] | None = None) -> list[Floats]:
         """The heads' logits for one padded batch."""
+        return self._session.run(list(self._outputs.values()), self._feed(encodings, types))
+
+    def _feed(self, encodings: Sequence[AnyEncoding], types: list[list[int]] | None) -> dict[str, Ints]:
+        """One padded batch."""
         # A text without a single token gets one of padding: a mean over nothing would be no number.
         length = max(1, *(len(one.ids) for one in encodings))
         feed = {name: np.zeros((len(encodings), length), np.int64) for name in self._inputs}
@@ -79,15 +123,18 @@ class OnnxModel:
             ids[row, : len(one.ids)] = one.ids
             if mask is not None:
                 mask[row, : max(1, len(one.ids))] = 1
-        logits: list[Floats] = self._session.run(list(self._outputs.values()), feed)
-        return logits
+            if types is not None:
+                feed["token_type_ids"][row, : len(one.ids)] = types[row]
+        return feed
 
     def _check(self) -> None:
         """One text through the graph: every tensor is there, and as wide as its head has labels."""
+        if self.manifest.token_types != "none" and "token_type_ids" not in self._inputs:
+            raise ModelError(f"{self._where}: token_types is 'case', but {GRAPH} takes no token_type_ids")
         unknown = [name for name in self._inputs if name not in _INPUTS]
         if unknown or "input_ids" not in self._inputs:
             raise ModelError(f"{self._where}: {GRAPH} takes {self._inputs}; allowed are {', '.join(_INPUTS)}")
-        there = [given.name for given in self._session.get_outputs()]
+        there = list(self._session.outputs)
         for name, output in self._outputs.items():
             if output not in there:
                 raise ModelError(f"{self._where}: head {name!r}: {GRAPH} has no output {output!r}, only {there}")
@@ -95,7 +142,7 @@ class OnnxModel:
         try:
             logits = self._run([encoding, encoding])
         except Exception as error:
-            raise ModelError(f"{self._where}: {GRAPH} does not run: {_line(error)}") from error
+            raise ModelError(f"{self._where}: {GRAPH} does not run: {line(error)}") from error
         tokens = max(1, len(encoding.ids))
         for (name, head), given in zip(self.manifest.heads.items(), logits, strict=True):
             expected = (2, tokens, len(head.labels)) if head.kind == "spans" else (2, len(head.labels))
@@ -106,7 +153,7 @@ class OnnxModel:
                 )
 
 
-def _tokenizer(folder: Path, manifest: Manifest) -> tuple[Tokenizer | WordTokenizer, int]:
+def _tokenizer(folder: Path, manifest: Manifest) -> tuple[Any, int]:
     """The tokenizer, and the number of its padding token."""
     try:
         if is_words(folder / TOKENIZER):
@@ -116,25 +163,10 @@ def _tokenizer(folder: Path, manifest: Manifest) -> tuple[Tokenizer | WordTokeni
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=manifest.max_tokens)
     except Exception as error:
-        raise ModelError(f"bundle {folder}: {TOKENIZER} cannot be read: {_line(error)}") from error
+        raise ModelError(f"bundle {folder}: {TOKENIZER} cannot be read: {line(error)}") from error
+    if manifest.token_types == "none" and fits(tokenizer):
+        return PieceTokenizer(tokenizer, manifest.max_tokens), int(pad)
     return tokenizer, int(pad)
-
-
-def _session(folder: Path, threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Waiting threads sleep: the cores are shared with the rest of the pipeline.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ModelError(f"bundle {folder}: {GRAPH} cannot be loaded: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _batches(lengths: list[int]) -> Iterator[list[int]]:
@@ -160,7 +192,7 @@ def _probabilities(logits: Floats, head: Head) -> Floats:
     return shares
 
 
-def _spans(encoding: Encoding | WordEncoding, p: Floats, tags: tuple[str, ...]) -> list[Span]:
+def _spans(encoding: AnyEncoding, p: Floats, tags: tuple[str, ...]) -> list[Span]:
     """Entities out of BIO tags. A word has the tag of its first token; an entity the mean probability of its words.
 
     An I- that continues nothing begins an entity, as the usual scoring of such tags has it.

@@ -2,22 +2,19 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from feltwire.errors import ConfigError
 from feltwire.interfaces import Model
 from feltwire.models import _store
-from feltwire.models._formats import open_bundle
+from feltwire.models._formats import BundleOptions, open_bundle
 from feltwire.models._places import open_place
 
 
-class Options(BaseModel):
+class Options(BundleOptions):
     """Where the registry is, and how the model runs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     at: Annotated[str, Field(description="the registry: a folder or s3://bucket/prefix; unset: the user's own")] = ""
-    threads: Annotated[int, Field(ge=1, le=256, description="threads of one pass through the model")] = 1
 
 
 def pin(rest: str, options: Options) -> str:
@@ -32,6 +29,6 @@ def create(rest: str, options: Options) -> Model:
     """`registry:NAME[@VERSION]`; raises ConfigError for an unknown one, ModelError for one that cannot be used."""
     name, _, version = pin(rest, options).partition("@")
     folder = _store.fetch(open_place(options.at), name, version)
-    model = open_bundle(folder, threads=options.threads)
+    model = open_bundle(folder, **{key: value for key, value in options if key != "at"})
     model.name = f"{name}@{version}"  # as it is registered, which need not be how the bundle calls itself
     return model

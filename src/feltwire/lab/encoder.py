@@ -1,0 +1,73 @@
+"""The network of models with many heads: a BERT-like encoder, and for every head a look of its own at the tokens."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+from transformers import AutoModel
+
+from feltwire.lab.recipe import HeadSpec
+from feltwire.models._case import UPPER
+
+_DROPOUT: Final = 0.1
+
+
+class ManyHeads(nn.Module):
+    """(input_ids, attention_mask, token_type_ids), int64[rows, tokens] each, to {head: logits}.
+
+    A head of classes pools the tokens by an attention that it learns (one query a head; it starts as the mean); a
+    head of spans reads every token. Token types hold the case of the words, see `models/_case.py`.
+    """
+
+    def __init__(self, encoder: nn.Module, heads: Mapping[str, HeadSpec]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        width = encoder.config.hidden_size
+        self.pooled = tuple(name for name, head in heads.items() if head.kind != "spans")
+        self.spans = tuple(name for name, head in heads.items() if head.kind == "spans")
+        self.queries = nn.Linear(width, len(self.pooled), bias=False)
+        nn.init.zeros_(self.queries.weight)
+        self.dropout = nn.Dropout(_DROPOUT)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(head.labels)) for name, head in heads.items()})
+
+    def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> dict[str, Any]:
+        states = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+        ).last_hidden_state
+        hidden = (1 - attention_mask).unsqueeze(-1) * -1e4
+        shares = torch.softmax(self.queries(states) + hidden, dim=1)  # [rows, tokens, heads]
+        # One mask a row, for all tokens and heads: drawing numbers for every state costs more than the encoder.
+        mask = self.dropout(torch.ones_like(states[:, :1]))
+        pooled = torch.matmul(shares.transpose(1, 2), states) * mask  # [rows, heads, width]
+        logits = {name: self.heads[name](pooled[:, i]) for i, name in enumerate(self.pooled)}
+        if self.spans:
+            logits |= {name: self.heads[name](states * mask) for name in self.spans}
+        return logits
+
+
+def start_encoder(checkpoint: Path, *, layers: int | None = None) -> nn.Module:
+    """The encoder of a checkpoint in a folder (config.json, model.safetensors), with token types for case.
+
+    `layers` keeps only that many, evenly spaced, the last among them.
+    """
+    encoder = AutoModel.from_pretrained(
+        checkpoint,
+        attn_implementation="eager",  # on CPUs, twice as fast backwards for short texts
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        add_pooling_layer=False,
+    )
+    if layers is not None and layers < len(encoder.encoder.layer):
+        every = len(encoder.encoder.layer) / layers
+        kept = [encoder.encoder.layer[round((i + 1) * every) - 1] for i in range(layers)]
+        encoder.encoder.layer = nn.ModuleList(kept)
+        encoder.config.num_hidden_layers = layers
+    old = encoder.embeddings.token_type_embeddings.weight.detach()
+    types = nn.Embedding(UPPER + 1, old.shape[1])
+    with torch.no_grad():
+        types.weight.copy_(old[:1].expand(UPPER + 1, -1))
+    encoder.embeddings.token_type_embeddings = types
+    encoder.config.type_vocab_size = UPPER + 1
+    return encoder
