@@ -14,6 +14,7 @@ from feltwire.errors import ConfigError, FeltwireError
 if TYPE_CHECKING:
     from feltwire.lab.leaderboard import Board, Cell
 
+_TITLES = ("model", "accuracy", "P", "R", "F1", "AUC", "ECE", "posts/s", "on 2 cores", "size")
 _DEFAULT_PRESETS = "lr,svm,nb,hashing-lr,count-chi2-lr"
 
 
@@ -137,12 +138,13 @@ def _write_task(name: str, measure: str, cells: "list[Cell]") -> None:
         box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title=f"{name}, by {measure.replace('_', ' ')}",
         title_justify="left",
     )  # fmt: skip
-    table.add_column("model", overflow="fold")
-    for title in boards.TITLES[1:]:
-        table.add_column(title, justify="right")
-    for cell in cells:
-        table.add_row(*(Text(harmless(value)) for value in boards.values(cell)))
-    common.console().print(table)
+    rows = [[harmless(value) for value in boards.values(cell)] for cell in cells]
+    for at, title in enumerate(_TITLES):
+        width = max(len(title), *(len(row[at]) for row in rows))
+        table.add_column(title, justify="right" if at else "left", no_wrap=True, min_width=width)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    common.console().print(table, crop=False)  # a narrow terminal breaks the lines, and loses nothing
 
 
 def _promote(board: "Board", task: str, promote: tuple[str, str], out: Path, registry: str) -> None:
