@@ -119,7 +119,7 @@ def test_more_opposed_is_more_mixed() -> None:
 
 def test_who_is_looked_at_a_second_time() -> None:
     texts = pa.array(["good but bad", "good and bad", "good; bad", "good - bad", "torn", "BUT why", None, "button"])
-    sure, slightly, torn = 0.01, clauses.TORN_AT_A_SIGN, clauses.TORN
+    sure, slightly, torn = 0.005, clauses.TORN_AT_A_SIGN, clauses.TORN
     assert candidates(texts, np.full(8, sure), np.full(8, 0.9)) == [0, 5]
     assert candidates(texts, np.full(8, slightly), np.full(8, 0.9)) == [0, 2, 3, 5]
     assert candidates(texts, np.full(8, torn), np.full(8, 0.7)) == list(range(8))

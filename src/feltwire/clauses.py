@@ -23,9 +23,9 @@ FLOOR: Final = 0.6
 """What is opposed less confidently than this is not mixed at all."""
 FULL: Final = 0.95
 """What is opposed as confidently as this is mixed as surely as its clauses are opposed."""
-TORN: Final = 0.2
+TORN: Final = 0.15
 """A post without a word of contrast is looked at when the whole of it is negative and positive with this much each,"""
-TORN_AT_A_SIGN: Final = 0.05
+TORN_AT_A_SIGN: Final = 0.02
 """… or with this much, where a semicolon or dash parts it."""
 
 # Words that set one thing against another; where they stand alone in a sentence, nothing is opposed.
