@@ -184,6 +184,19 @@ def test_labels_are_in_the_order_of_the_weights(tmp_path: Path) -> None:
         assert [model.heads["sentiment"][i] for i in p.argmax(axis=1)] == ["positive", "negative"]
 
 
+@pytest.mark.parametrize(
+    ("head", "names", "expected"),
+    [
+        ("sentiment", ("0", "4"), "would have the labels 0, 4; allowed are negative, neutral, positive, mixed"),
+        ("complaint", ("no", "yes"), "one must be 'complaint'"),
+    ],
+)
+def test_labels_that_could_not_be_served(head: str, names: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        train(Plan("lr", head), invented(names=names), invented(names=names), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
 def test_classes_must_be_the_same(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected the same"):
         train(PLAN, DATA, invented(names=("negative", "positive")), tmp_path / "x")

@@ -17,6 +17,7 @@ from feltwire.lab.interfaces import Dataset, Fitted, Point, Run
 from feltwire.lab.metrics import Measures, OfClass, fit_temperature, measure
 from feltwire.models._bundle import FILES, MANIFEST, SCHEMA_VERSION, Manifest, TrainingSet, sha256
 from feltwire.models._formats import open_bundle
+from feltwire.schema import SENTIMENTS
 
 Progress = Callable[[str, float, Mapping[str, float]], None]
 
@@ -79,6 +80,7 @@ def train(
         raise ConfigError(f"{data.name} has {len(data)} rows of one class: there is nothing to tell apart")
     if not len(validation):
         raise ConfigError("there are no rows to validate on")
+    _check_labels(plan.head, data.names)
     preset = presets.find(plan.preset)
     options = preset.options(plan.options)
     given = options.model_dump(mode="json")
@@ -125,6 +127,20 @@ def train(
     _write(out / MANIFEST, _to_json(manifest))  # last: with it the folder is a bundle, and the training done
     shutil.rmtree(work)
     return Trained(out, manifest, measures, again=False)
+
+
+def _check_labels(head: str, names: tuple[str, ...]) -> None:
+    """Raises ConfigError for labels that the head's columns have no place for: no such model could be loaded."""
+    said = ", ".join(names[:12])
+    if head == "sentiment" and not set(names) <= set(SENTIMENTS):
+        raise ConfigError(
+            f"the head 'sentiment' would have the labels {said}; allowed are {', '.join(SENTIMENTS)}: "
+            "rename yours by --label-names OLD=NEW, or choose another --head"
+        )
+    if head == "complaint" and "complaint" not in names:
+        raise ConfigError(
+            f"the head 'complaint' would have the labels {said}; one must be 'complaint': rename it by --label-names"
+        )
 
 
 def _fingerprint(plan: Plan, options: Mapping[str, Any], data: Dataset, validation: Dataset) -> str:

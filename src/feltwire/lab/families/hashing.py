@@ -28,10 +28,10 @@ from feltwire.lab.metrics import measure
 from feltwire.models._terms import Floats, Ints, Terms
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "hashing-lr": {"vectors": "hashing"},
-    "hashing-chi2-lr": {"vectors": "hashing", "selects": (30_000,)},
-    "count-lr": {"vectors": "count"},
-    "count-chi2-lr": {"vectors": "count", "selects": (30_000,)},
+    "hashing-lr": {"vectors": "hashing", "c": 4.0},
+    "hashing-chi2-lr": {"vectors": "hashing", "selects": (30_000,), "c": 4.0},
+    "count-lr": {"vectors": "count", "c": 4.0},
+    "count-chi2-lr": {"vectors": "count", "selects": (30_000,), "c": 4.0},
     "grid-lr": {"vectors": "count", "selects": (10_000, 30_000, 0), "cs": (0.5, 2.0, 8.0), "folds": 5},
 }
 
