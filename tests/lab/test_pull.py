@@ -111,7 +111,7 @@ def test_generic_names_need_a_mapping() -> None:
     generic = named("LABEL_0", "LABEL_1", "LABEL_2")
     assert heads(mapping, id2label=generic)["sentiment"]["labels"] == ["negative", "neutral", "positive"]
     for given, says in (
-        ({}, "no names for its labels .LABEL_0, LABEL_1, LABEL_2.: give them by --labels LABEL_0=…,LABEL_1=…"),
+        ({}, "no names for its labels .LABEL_0, LABEL_1, LABEL_2.: give them by --labels LABEL_0=… --labels"),
         ({"LABEL_0": "negative"}, "no names for its labels"),
         ({**mapping, "LABEL_3": "mixed"}, "has no label 'LABEL_3'"),
         ({**mapping, "LABEL_1": "negative"}, "a label stands twice"),

@@ -10,6 +10,7 @@ import torch
 from tests.lab.neural import LONG, a_run, dataset, learned, rows_stand_alone, sealed, stopped_and_gone_on
 
 from feltwire.errors import ConfigError
+from feltwire.lab import presets
 from feltwire.lab.families import _recurrent, _training, recurrent
 from feltwire.lab.families._training import Rows, batches, collate, macro_f1
 from feltwire.lab.interfaces import Family
@@ -35,6 +36,7 @@ def test_presets_are_the_published_networks() -> None:
     gru, lstm = (recurrent.Options(**recurrent.PRESETS[name]) for name in ("bigru", "bilstm"))
     assert (gru.cell, lstm.cell) == ("gru", "lstm")
     assert (gru.words, gru.oov_buckets, gru.embedding, gru.layers, gru.last) == (10_000, 500, 200, (100, 100), 200)
+    assert presets.find("bigru").options({"layers": "30,20", "bf16": "true"}).model_dump()["layers"] == (30, 20)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

@@ -20,7 +20,7 @@ FAST: dict[str, Any] = {"learning_rate": 0.01, "epochs": 20, "batch": 8, "dropou
 def test_the_preset_is_berts_published_recipe() -> None:
     options = transformer.Options(**transformer.PRESETS["bert"])
     assert (options.epochs, options.learning_rate, options.batch, options.warmup) == (2, 1e-5, 32, 0.1)
-    assert (options.weight_decay, options.pooling, options.patience) == (0.01, "pooler", None)
+    assert (options.weight_decay, options.pooling, options.patience) == (0.01, "pooler", 0)
 
 
 def test_the_rate_rises_and_falls() -> None:

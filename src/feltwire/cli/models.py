@@ -30,6 +30,7 @@ models = typer.Typer(
       feltwire models add ./my-bundle
       feltwire models promote my-bundle 2
       feltwire run --model registry:my-bundle
+      feltwire models pull hf:org/name
     """,
 )
 
@@ -120,7 +121,85 @@ def _place(registry: str | None, config: Path | None) -> "Place":
     return open_place(common.load_settings(config, other=other).model.registry or "")
 
 
-# What becomes a model: `models pull URI` and `models import KIND …` are added here.
+@models.command()
+def pull(
+    source: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="hf:org/name, hf:org/name@revision, or a folder.")
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Of the bundle. Default: where the model hf:org/name is."),
+    ] = None,
+    head: Annotated[str, typer.Option("--head", metavar="NAME", help="Default: what the labels tell.")] = "",
+    labels: Annotated[
+        list[str] | None, typer.Option("--labels", metavar="OLD=NEW", help="What a label is called here. Repeatable.")
+    ] = None,
+    profile: Annotated[str, typer.Option("--profile", metavar="NAME", help="How texts are cleaned.")] = "social",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Default: the checkpoint's.")] = "",
+    version: Annotated[
+        str, typer.Option("--version", metavar="VERSION", help="Default: the hub's revision; of a folder, 1.")
+    ] = "",
+    language: Annotated[
+        list[str] | None, typer.Option("--language", metavar="CODE", help="That it reads. Repeatable. Without: any.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", metavar="N", help="Of a text. Default: what it can read, up to 512.")
+    ] = None,
+) -> None:
+    """Make a bundle of a checkpoint of transformers that classifies texts or tokens.
+
+    \b
+      feltwire models pull hf:org/name
+      feltwire score --model hf:org/name "Lost my bag. Again."
+      feltwire models pull ./checkpoint --labels LABEL_0=negative --labels LABEL_1=positive --out ./mine
+    """
+    from feltwire.cli import _lab
+    from feltwire.lab.pull import pull as made_of
+
+    folder = made_of(
+        source,
+        out,
+        head=head,
+        labels=_lab.pairs(labels, "--labels"),
+        profile=profile,
+        name=name,
+        version=version,
+        languages=language or (),
+        max_tokens=max_tokens,
+    )
+    common.talk(f"{folder}: feltwire score --model {source if out is None else folder}")
+
+
+import_from = typer.Typer(
+    name="import",
+    cls=HelpGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Make a bundle of weights that others published.",
+)
+models.add_typer(import_from)
+
+
+@import_from.command()
+def deepmoji(
+    *,
+    weights: Annotated[Path, typer.Option("--weights", metavar="FILE", help="deepmoji_weights.hdf5.")],
+    vocabulary: Annotated[Path, typer.Option("--vocabulary", metavar="FILE", help="vocabulary.json.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Of the bundle: new or empty.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The model's.")] = "deepmoji",
+    version: Annotated[str, typer.Option("--version", metavar="VERSION", help="The model's.")] = "1",
+) -> None:
+    """The published weights of DeepMoji: 64 emoji, English.
+
+    \b
+      feltwire models import deepmoji --weights deepmoji_weights.hdf5 --vocabulary vocabulary.json --out ./deepmoji
+      feltwire score --model ./deepmoji "I love mom's cooking"
+    """
+    from feltwire.lab.deepmoji_weights import import_deepmoji
+
+    folder = import_deepmoji(weights, vocabulary, out, name=name, version=version)
+    common.talk(f"{folder}: feltwire score --model {folder}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -125,8 +125,8 @@ def _heads(
         raise ConfigError(f"{source} has no label {unknown[0]!r}: it has {', '.join(said)}")
     labels = [renamed.get(label, label) for label in said]
     if any(_GENERIC.fullmatch(label) for label in labels):
-        example = ",".join(f"{label}=…" for label in said)
-        raise ConfigError(f"{source} has no names for its labels ({', '.join(said)}): give them by --labels {example}")
+        example = " ".join(f"--labels {label}=…" for label in said[:3])
+        raise ConfigError(f"{source} has no names for its labels ({', '.join(said)}): give them by {example}")
     if task == "ForTokenClassification":
         name, kind = name or "entities", "spans"
     else:

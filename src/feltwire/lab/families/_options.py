@@ -1,8 +1,13 @@
 """The options of the neural families: apart from them, so that listing presets does not load torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _listed(given: Any) -> Any:
+    """Whole numbers as the command line gives them: `100,100`."""
+    return given.split(",") if isinstance(given, str) else given
 
 
 class RecurrentOptions(BaseModel):
@@ -14,10 +19,11 @@ class RecurrentOptions(BaseModel):
     words: Annotated[int, Field(ge=1, le=1_000_000, description="the most frequent words, which get a vector")] = 10_000
     oov_buckets: Annotated[int, Field(ge=1, le=100_000, description="vectors that all other words share")] = 500
     embedding: Annotated[int, Field(ge=1, le=4096, description="width of a word's vector")] = 200
-    layers: Annotated[tuple[int, ...], Field(min_length=1, max_length=8, description="units of each direction")] = (
-        100,
-        100,
-    )
+    layers: Annotated[
+        tuple[int, ...],
+        BeforeValidator(_listed),
+        Field(min_length=1, max_length=8, description="units of each direction, layer by layer"),
+    ] = (100, 100)
     last: Annotated[int, Field(ge=1, le=4096, description="units of the last layer, which reads forward")] = 200
     dropout: Annotated[float, Field(ge=0, lt=1, description="behind the embedding and every layer")] = 0.3
     max_tokens: Annotated[int, Field(ge=4, le=8192, description="words of a text that are read")] = 128
@@ -82,7 +88,7 @@ class TransformerOptions(BaseModel):
     batch: Annotated[int, Field(ge=1, le=65_536, description="texts of an update")] = 32
     epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the texts, at most")] = 2
     patience: Annotated[
-        int | None, Field(ge=1, le=1000, description="epochs without a better score that end it; null: all are run")
-    ] = None
+        int, Field(ge=0, le=1000, description="epochs without a better score that end it; 0: all are run")
+    ] = 0
     clip: Annotated[float, Field(gt=0, description="the norm that gradients are cut to")] = 1.0
     bf16: Annotated[bool, Field(description="compute in bfloat16 where that is safe")] = False

@@ -55,7 +55,7 @@ def fit(train: Dataset, validation: Dataset, options: TransformerOptions, run: R
             net,
             _rows(tokenizer, train, run.profile, max_tokens),
             _rows(tokenizer, validation, run.profile, max_tokens),
-            stages=[Stage("all layers", options.learning_rate, options.epochs, options.patience)],
+            stages=[Stage("all layers", options.learning_rate, options.epochs, options.patience or None)],
             settings=Settings(options.batch, options.weight_decay, options.clip, options.bf16, options.warmup),
             run=run,
             agreed=key("transformer", options, train, validation, run),
