@@ -14,7 +14,7 @@ from feltwire.lab import data, presets
 from feltwire.lab.families import _classifiers, _features, hashing, tfidf
 from feltwire.lab.interfaces import Dataset, Fitted
 from feltwire.models._formats import open_bundle
-from feltwire.models._terms import grams, tokens
+from feltwire.models._terms import Terms, grams, tokens
 from feltwire.text import clean
 
 TRAIN, HELD = invented(60), invented(24, seed=2)
@@ -148,8 +148,17 @@ def test_too_few_rounds_are_told(tmp_path: Path) -> None:
 def test_a_class_without_training_rows_is_never_answered(tmp_path: Path) -> None:
     names = ("negative", "neutral", "positive")
     given = data.renumbered(invented(40, names=("negative", "positive")), names)
-    for preset in ("lr", "nb"):
+    for preset in ("lr", "nb", "svm"):
         assert (served(preset, tmp_path / preset, given=given)[:, 1] < 1e-6).all()
+
+
+def test_nor_where_the_logits_are_far_below_nothing() -> None:
+    """Naive Bayes' own logits are sums of many logarithms: below any constant that stands for never."""
+    texts = [" ".join(f"a{i * 40 + j}" for j in range(40)) for i in range(100)]
+    counts = _features.counted(texts, Terms(terms=_features.vocabulary(texts, (1, 1), 10_000)))
+    given = _classifiers.Labelled(counts, np.arange(100) % 2 * 2, 4_000, 3)
+    fitted = _classifiers.classify(given, _classifiers.Classifying(classifier="nb", alpha=1e-3), 1)
+    assert (fitted.probabilities(counts)[:, 1] < 1e-6).all()
 
 
 def test_one_class_alone_is_refused(tmp_path: Path) -> None:
