@@ -155,6 +155,8 @@ class Processing:
         self._owed = self._take_done()
         if self._owed:
             return self._commit()
+        if time.monotonic() < self._try_at:  # a batch has just failed
+            return False
         return read or self._rest()
 
     def lag(self) -> int:
