@@ -159,6 +159,22 @@ def test_pickles_and_full_folders_are_refused(tmp_path: Path) -> None:
         pull(str(folder), tmp_path / "bundle")
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"profile": "nonsense"}, "profile = 'nonsense': .*unknown cleaning profile"),
+        ({"name": "no name"}, "name = 'no name'"),
+        ({"max_tokens": 100_000}, "max_tokens = 100000"),
+        ({"max_tokens": 100}, "this checkpoint reads 4 to 34"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_exported(given: dict[str, Any], says: str, tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "checkpoint", "bert", ("negative", "positive"))
+    with pytest.raises(ConfigError, match=says):
+        pull(str(folder), tmp_path / "bundle", **given)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
 def test_references_and_their_places(tmp_path: Path) -> None:
     assert reference("hf:org/name") == ("org/name", None)
     assert reference("org/name@v1.0") == ("org/name", "v1.0")

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from feltwire.errors import ConfigError, ModelError
 from feltwire.lab.families._extra import needs_train
 from feltwire.loading import check_heads
-from feltwire.models._bundle import GRAPH, MANIFEST, SCHEMA_VERSION, TOKENIZER, Head, sha256
+from feltwire.models._bundle import GRAPH, MANIFEST, SCHEMA_VERSION, TOKENIZER, Head, Manifest, sha256
 from feltwire.models._formats import open_bundle
 from feltwire.models._pulled import HUB, place
+from feltwire.registry import validate
 
 HEADS: Final[Mapping[str, frozenset[str]]] = {
     "sentiment": frozenset({"negative", "neutral", "positive", "mixed"}),
@@ -76,31 +77,37 @@ def pull(
     settings = _checkpoints.settings(checkpoint)
     task = _task(settings, source)
     heads = _heads(settings, task, head, labels or {}, source)
+    manifest = _manifest(checkpoint, source, heads, name, version)
+    manifest |= {"profile": profile, "languages": sorted(languages) or None, "max_tokens": max_tokens or 4}
+    validate(Manifest, manifest, where="the bundle")  # before the long part; max_tokens is said again below
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pull-", dir=target.parent) as made:
         folder = Path(made) / "bundle"
         folder.mkdir()
         most = _write(checkpoint, task, folder, next(iter(heads)), max_tokens)
-        called = name or _NO_NAME.sub("-", source.removeprefix(HUB).partition("@")[0].rpartition("/")[2]).strip("-._")
-        hub = source.startswith(HUB)
-        manifest = {
-            "schema_version": SCHEMA_VERSION,
-            "format": "onnx",
-            "name": called or "pulled",
-            "version": version or (checkpoint.name[:12] if hub else "1"),
-            "description": f"{source}, a checkpoint of the Hugging Face hub" if hub else f"The checkpoint {called}",
-            "licence": _checkpoints.licence(checkpoint),
-            "languages": sorted(languages) or None,
-            "profile": profile,
-            "max_tokens": most,
-            "heads": heads,
-            "sha256": {file: sha256(folder / file) for file in (GRAPH, TOKENIZER)},
-        }
+        manifest |= {"max_tokens": most, "sha256": {file: sha256(folder / file) for file in (GRAPH, TOKENIZER)}}
         (folder / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         check_heads(open_bundle(folder).heads, source)
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
     return target
+
+
+def _manifest(checkpoint: Path, source: str, heads: Mapping[str, Any], name: str, version: str) -> dict[str, Any]:
+    """What `model.json` says of where the model comes from."""
+    from feltwire.lab.families import _checkpoints
+
+    hub = source.startswith(HUB)
+    called = name or _NO_NAME.sub("-", source.removeprefix(HUB).partition("@")[0].rpartition("/")[2]).strip("-._")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "format": "onnx",
+        "name": called or "pulled",
+        "version": version or (checkpoint.name[:12] if hub else "1"),
+        "description": f"{source}, a checkpoint of the Hugging Face hub" if hub else f"The checkpoint {called}",
+        "licence": _checkpoints.licence(checkpoint),
+        "heads": heads,
+    }
 
 
 def _task(settings: Mapping[str, Any], source: str) -> str:
