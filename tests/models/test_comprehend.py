@@ -29,6 +29,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     monkeypatch.setattr(_remote, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(_remote, "_LONGEST_WAIT_S", 0.05)
 
 
 def failing(status: int, code: str, headers: dict[str, str] | None = None) -> Reply:
@@ -118,6 +119,21 @@ def test_what_the_service_fails_over_is_asked_for_again(far: FarSide, opened: Ca
 
     far.reply = reply
     assert labels_of(opened().predict(["good", "bad"])) == ["positive", "negative"]
+
+
+def test_what_the_service_fails_over_for_good_is_refused(far: FarSide, opened: Callable[..., ComprehendModel]) -> None:
+    def reply(document: Any) -> Reply:
+        results = as_comprehend({"TextList": [text.replace("foul", "") for text in document["TextList"]]})
+        assert results is not None
+        broken = [i for i, text in enumerate(document["TextList"]) if "foul" in text]
+        good = [one for one in results[1]["ResultList"] if one["Index"] not in broken]
+        errors = [{"Index": i, "ErrorCode": "INTERNAL_SERVER_ERROR"} for i in broken]
+        return 200, {"ResultList": good, "ErrorList": errors}
+
+    far.reply = reply
+    with pytest.raises(RefusedError) as caught:
+        opened().predict(["foul", "good"])
+    assert caught.value.reasons == {0: "failed over it 8 times"}
 
 
 @pytest.mark.parametrize(

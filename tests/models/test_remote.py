@@ -404,6 +404,8 @@ def test_nonsense_is_an_outage(far: FarSide, opened: Callable[..., RestModel], a
         ("http://host/score?labels=positive:a[*]..x,negative:a[*].y", "no path"),
         ("http://host/score?body=[]", "expected a JSON object"),
         ("http://host/score?spend_limit=1", "needs cost_per_1000"),
+        ("http://host/ä", "percent-encoded"),
+        ("http://host/score?header=X Y", "no name of an HTTP header"),
     ],
 )
 def test_wrong_options(uri: str, message: str) -> None:

@@ -278,7 +278,10 @@ class Caller:
         price = self._price(texts)
         slot = await self._limits.enter(price)
         try:
-            return await self._call(texts)
+            rows = await self._call(texts)
+            if len(rows) != len(texts):
+                raise RefusingError(f"gave {len(rows)} answers for {len(texts)} texts", of_text=False)
+            return rows
         except AwayError as error:
             if not error.sent:
                 self._limits.refund(price)
@@ -300,7 +303,12 @@ class Caller:
             if row is AGAIN and unit.faults >= _FAULTS:
                 self._store([(text, Refusal(f"failed over it {unit.faults} times"))])
             elif row is AGAIN:
-                self._units.appendleft(_Unit([text], unit.faults + 1, began))
+                wait_s = min(_FIRST_WAIT_S * 2.0**unit.faults, _LONGEST_WAIT_S)
+                asyncio.get_running_loop().call_later(wait_s, self._take_in, _Unit([text], unit.faults + 1, began))
+
+    def _take_in(self, unit: _Unit) -> None:
+        self._units.append(unit)
+        self._hire()
 
     def _store(self, rows: Iterable[tuple[str, Row | Refusal]]) -> None:
         for text, row in rows:

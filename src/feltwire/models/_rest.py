@@ -164,6 +164,12 @@ def open_rest(scheme: str, rest: str, options: Options) -> RestModel:
         wrong = True
     if wrong:
         raise ConfigError(f"model '{scheme}:{rest}': expected {scheme}://host/path")
+    if not re.fullmatch(r"[!-~]+", f"{url.netloc}{url.path}?{url.query}"):
+        raise ConfigError(
+            f"model '{scheme}:{rest}': spaces and letters beyond ASCII stand percent-encoded in an address"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", options.header):
+        raise ConfigError(f"header = {options.header!r} is no name of an HTTP header")
     if "@" in url.netloc:
         raise ConfigError(f"model '{scheme}://…@{url.hostname}': no secret in an address; token_env names a variable")
     if options.text and not options.labels:
