@@ -17,6 +17,7 @@ from typing import Any, Final
 from tokenizers import Tokenizer
 
 from feltwire.errors import ConfigError, ModelError
+from feltwire.lab.families._extra import needs_train
 from feltwire.models._pulled import HUB, reference
 
 MINILM: Final = "minilm"
@@ -51,8 +52,8 @@ def _of_package() -> Path:
 
 
 def _fetched(checkpoint: str) -> Path:
-    from huggingface_hub import snapshot_download
-
+    with needs_train("a checkpoint of the hub"):
+        from huggingface_hub import snapshot_download
     name, revision = reference(checkpoint)
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
@@ -70,7 +71,9 @@ def _accepted(folder: Path) -> Path:
                 f"{folder} holds its weights as a pickle ({pickles[0]}), which is never loaded: "
                 "save them as safetensors first"
             )
-        raise ModelError(f"{folder} holds no weights: the file model.safetensors is missing")
+        raise ModelError(
+            f"{folder} holds no weights as safetensors; a pickle (pytorch_model.bin) is neither fetched nor loaded"
+        )
     return folder
 
 
