@@ -9,6 +9,7 @@ import typer
 
 from feltwire import __version__
 from feltwire.cli import (
+    build,
     change,
     evaluate,
     explain,
@@ -78,7 +79,7 @@ def _main(
     root.setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-for _group in (run, query, score, explain, tail, init, inspect, change, train, evaluate, leaderboard, models, rescore):
+for _group in (run, query, score, explain, tail, init, inspect, change, train, build, evaluate, leaderboard, models, rescore):
     _group.add_to(app)
 
 

@@ -1,6 +1,6 @@
 """Examples as arrays: encoded once, then batched by length, with the targets of every head."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -102,12 +102,6 @@ def one_pass(encoded: Encoded, batch_rows: int, seed: int) -> list[Ints]:
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[i : i + batch_rows] for i in range(0, len(pool), batch_rows)]
     return [batches[i] for i in chance.permutation(len(batches))]
-
-
-def in_order(encoded: Encoded, batch_rows: int) -> Iterator[Ints]:
-    """All rows once, by length."""
-    order = np.argsort([len(one) for one in encoded.ids], kind="stable")
-    yield from (order[i : i + batch_rows] for i in range(0, len(order), batch_rows))
 
 
 def padded(encoded: Encoded, rows: Ints, pad: int) -> Batch:

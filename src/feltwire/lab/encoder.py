@@ -32,6 +32,14 @@ class ManyHeads(nn.Module):
         self.dropout = nn.Dropout(_DROPOUT)
         self.heads = nn.ModuleDict({name: nn.Linear(width, len(head.labels)) for name, head in heads.items()})
 
+    def depth(self, parameter: str) -> int | None:
+        """See `multitask.Network`."""
+        parts = parameter.split(".")
+        if parts[0] != "encoder":
+            return None
+        layers = len(self.encoder.encoder.layer)
+        return layers - int(parts[3]) - 1 if parts[1] == "encoder" else layers
+
     def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> dict[str, Any]:
         states = self.encoder(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids

@@ -7,25 +7,34 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as nnf
 from tokenizers import Tokenizer
 
-from feltwire.lab.batches import IGNORED, Batch, Encoded, in_order, one_pass, padded, tag_targets
-from feltwire.lab.encoder import ManyHeads
+from feltwire.lab.batches import IGNORED, Batch, Encoded, one_pass, padded, tag_targets
 from feltwire.lab.recipe import HeadSpec
 
 _OUT: Final = -1e4  # the logit of a label that a row does not decide between
 _KEEP_EVERY_S: Final = 300.0
 _SAY_EVERY: Final = 50
 STATE: Final = "state.pt"
-WEIGHTS: Final = "weights.pt"
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[str, float, Mapping[str, float]], None]
+
+
+class Network(Protocol):
+    """A torch module from (input_ids, attention_mask, token_type_ids) to {head: logits}."""
+
+    spans: tuple[str, ...]
+    """The heads that read every token."""
+
+    def depth(self, parameter: str) -> int | None:
+        """How many layers lie above the parameter of that name; None: it is new, and learns at the heads' rate."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Settings:
 
 
 def train(
-    model: ManyHeads,
+    model: Any,
     encoded: Encoded,
     heads: Mapping[str, HeadSpec],
     tokenizer: Tokenizer,
@@ -54,7 +63,7 @@ def train(
     settings: Settings,
     progress: Progress,
 ) -> list[dict[str, float]]:
-    """Train in place; returns the learning curve, {"step", "loss", "loss of <head>"…}.
+    """Train `model`, a `Network`, in place; returns the learning curve, {"step", <head>: the mean loss of its rows}.
 
     Every five minutes the state is written into `folder`: started again there with the same settings, it goes on.
     """
@@ -91,29 +100,10 @@ def train(
             progress("train", (step + 1) / len(batches), curve[-1])
             sums.clear()
         if time.monotonic() - kept_s > _KEEP_EVERY_S:
-            _keep(folder, model, optimizer, curve, settings, step + 1)
+            _keep(folder, model, optimizer, curve, settings=settings, step=step + 1)
             kept_s = time.monotonic()
-    _keep(folder, model, optimizer, curve, settings, len(batches))
+    _keep(folder, model, optimizer, curve, settings=settings, step=len(batches))
     return curve
-
-
-def logits_of(model: ManyHeads, encoded: Encoded, pad: int, batch_rows: int = 128) -> dict[str, Any]:
-    """{head: float32[rows, labels]}, and for a head of spans a list of float32[tokens, tags]."""
-    found: dict[str, Any] = {}
-    model.eval()
-    for rows in in_order(encoded, batch_rows):
-        batch = padded(encoded, rows, pad)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            logits = model(*(torch.from_numpy(part) for part in (batch.ids, batch.mask, batch.types)))
-        for name, given in logits.items():
-            values = given.float().numpy()
-            if name in model.spans:
-                column = found.setdefault(name, [None] * len(encoded))
-                for row, one in zip(rows, values, strict=True):
-                    column[row] = one[: len(encoded.ids[row])]
-            else:
-                found.setdefault(name, np.zeros((len(encoded), values.shape[1]), np.float32))[rows] = values
-    return found
 
 
 def _plan(encoded: Encoded, settings: Settings) -> list[Any]:
@@ -125,17 +115,12 @@ def _plan(encoded: Encoded, settings: Settings) -> list[Any]:
     return batches
 
 
-def _groups(model: ManyHeads, settings: Settings) -> list[dict[str, Any]]:
+def _groups(model: Any, settings: Settings) -> list[dict[str, Any]]:
     """Parameters with their rates: the deeper, the slower; no decay for biases and norms."""
-    layers = len(model.encoder.encoder.layer)
     groups: dict[tuple[float, float], list[Any]] = {}
     for name, parameter in model.named_parameters():
-        parts = name.split(".")
-        if parts[0] != "encoder":
-            rate = settings.head_rate
-        else:
-            depth = int(parts[3]) + 1 if parts[1] == "encoder" else 0
-            rate = settings.rate * settings.layer_decay ** (layers - depth)
+        depth = model.depth(name)
+        rate = settings.head_rate if depth is None else settings.rate * settings.layer_decay**depth
         decay = 0.0 if parameter.ndim == 1 else settings.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
@@ -194,7 +179,7 @@ def _count(encoded: Encoded, name: str, batch: Batch) -> int:
 
 
 def _keep(
-    folder: Path, model: ManyHeads, optimizer: Any, curve: list[dict[str, float]], settings: Settings, step: int
+    folder: Path, model: Any, optimizer: Any, curve: list[dict[str, float]], *, settings: Settings, step: int
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{STATE}.part"
@@ -212,9 +197,7 @@ def _keep(
     part.replace(folder / STATE)
 
 
-def _resume(
-    folder: Path, model: ManyHeads, optimizer: Any, curve: list[dict[str, float]], settings: Settings
-) -> int:
+def _resume(folder: Path, model: Any, optimizer: Any, curve: list[dict[str, float]], settings: Settings) -> int:
     """The step to go on with; 0 where nothing was kept, or with other settings."""
     path = folder / STATE
     if not path.is_file():

@@ -56,6 +56,7 @@ class Recipe(BaseModel):
     max_tokens: int = 128
     heads: dict[str, HeadSpec]
     sets: tuple[SetSpec, ...]
+    unlabelled: tuple[str, ...] = ()  # files whose column `text` a student also learns from
 
 
 def read_recipe(name_or_path: str) -> Recipe:

@@ -45,6 +45,7 @@ class OnnxModel:
         self.neutral_band = manifest.neutral_band
         self.clauses = manifest.clauses
         self.manifest = manifest
+        self.folder = folder
         self._where = f"bundle {folder}"
         self._tokenizer, self._pad = _tokenizer(folder, manifest)
         self._with_places = any(head.kind == "spans" for head in manifest.heads.values())
