@@ -35,6 +35,7 @@ scored the row. What stands in a head that this member does not have is passed o
 TOP_EMOJI: Final = 5
 LABELLED: Final = ("emotion", "irony", "offensive", "hate")  # heads that give a label and its probability
 NAMED: Final = ("category", "reason", "urgency", "topic")  # heads that give a label alone
+UNKNOWN: Final = "unknown"  # what a named head says where its model is unsure
 OF_COMPLAINTS: Final = ("category", "reason", "urgency")  # … and that only a complaint has
 _TIES: Final = [SENTIMENTS.index(label) for label in ("neutral", "negative", "positive", "mixed")]
 
@@ -304,7 +305,7 @@ def _columns(model: Model, answer: _Answer, probabilities: bool) -> pa.RecordBat
     for head in NAMED:
         if head in heads:
             only = complaint if head in OF_COMPLAINTS else None
-            columns[head] = _named(model.heads[head], heads[head].argmax(axis=1), only)
+            columns[head] = _sure(model, head, heads[head], only)
     spans = _spans_of(answer.predictions)
     if spans is not None:
         columns["entities"] = _entities(spans, answer.texts, answer.originals)
@@ -387,6 +388,16 @@ def _sentiment(labels: Sequence[str], given: Steps, band: tuple[float, float] | 
         low, high = (round(share * PROBABILITY_STEPS) for share in band)
         best[(low <= p) & (p <= high)] = SENTIMENTS.index("neutral")
     return columns | {"sentiment": _named(SENTIMENTS, best)}
+
+
+def _sure(model: Model, head: str, steps: Steps, only: Mask | None) -> pa.Array:
+    """The most probable label; `unknown` where it is less probable than the model's floor for the head."""
+    named = _named(model.heads[head], steps.argmax(axis=1), only)
+    floor = getattr(model, "floors", {}).get(head, 0.0)
+    if not floor:
+        return named
+    unsure = pa.array(steps.max(axis=1) < floor * PROBABILITY_STEPS, mask=None if only is None else ~only)
+    return pc.if_else(unsure, UNKNOWN, named)
 
 
 def _largest(steps: Steps) -> npt.NDArray[np.intp]:

@@ -17,7 +17,7 @@ from feltwire.errors import ConfigError, ModelError
 from feltwire.models import _onnx, bundled
 from feltwire.models._formats import open_bundle
 from feltwire.registry import create
-from feltwire.scoring import TRUNCATED, load
+from feltwire.scoring import TRUNCATED, load, score_texts
 
 TINY = Path(__file__).parents[1] / "bundles" / "tiny"
 
@@ -188,6 +188,21 @@ def test_many_may_be_right(folder: Path) -> None:
     p = floats(open_bundle(folder, threads=1).predict(["happy but sad, I hope"])["emotion"])[0]
     assert (p > 0.5).sum() >= 3  # joy, optimism, sadness
     assert p.max() <= 1
+
+
+def test_a_label_below_the_floor_is_unknown(folder: Path) -> None:
+    texts = ["my flight was cancelled and delayed, late again", "you lost my luggage, my bag", "waiting"]
+    plain = score_texts(texts, str(TINY)).to_pylist()
+    assert {row["category"] for row in plain if row["complaint"]} == {"delay", "baggage"}
+    edit(folder, lambda manifest: manifest["heads"]["category"].update(floor=0.999_9))
+    unsure = score_texts(texts, str(folder)).to_pylist()
+    assert {row["category"] for row in unsure if row["complaint"]} == {"unknown"}
+    assert [row["p_complaint"] for row in unsure] == [row["p_complaint"] for row in plain]
+
+
+def test_case_needs_token_types_in_the_graph(folder: Path) -> None:
+    edit(folder, lambda manifest: manifest.update(token_types="case"))
+    assert "takes no token_type_ids" in refusal(folder)
 
 
 def test_another_head_name_than_the_tensors(folder: Path) -> None:

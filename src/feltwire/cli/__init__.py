@@ -79,7 +79,22 @@ def _main(
     root.setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-for _group in (run, query, score, explain, tail, init, inspect, change, train, build, evaluate, leaderboard, models, rescore):
+for _group in (
+    run,
+    query,
+    score,
+    explain,
+    tail,
+    init,
+    inspect,
+    change,
+    train,
+    build,
+    evaluate,
+    leaderboard,
+    models,
+    rescore,
+):
     _group.add_to(app)
 
 

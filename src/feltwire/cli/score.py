@@ -67,12 +67,12 @@ def score(
 def _score_texts(texts: list[str], uri: str, *, probabilities: bool, as_json: bool, out: str) -> None:
     import pyarrow as pa
 
+    from feltwire import scoring
     from feltwire.cli import output
     from feltwire.cli.view import scored_texts
 
-    batch = _with_scores(
-        pa.record_batch([pa.array(texts, pa.string())], names=["text"]), texts, None, uri, probabilities
-    )
+    scores = scoring.score_texts(texts, uri, probabilities=probabilities)
+    batch = _with_scores(pa.record_batch([pa.array(texts, pa.string())], names=["text"]), scores, uri)
     if out != "-":
         _write_all(iter([batch]), out, None)
     elif as_json:
@@ -86,19 +86,20 @@ def _score_file(
     file: str, uri: str, column: str, lang_column: str | None, out: str, *, probabilities: bool, as_json: bool
 ) -> None:
     from feltwire import scoring
+    from feltwire.cli import _scorers
     from feltwire.cli.tables import kind_of, read_chunks
 
     scoring.load(uri)  # what is wrong with the model is told before anything is read
     kind = None if file == "-" else kind_of(file)
     form: Kind | None = "jsonl" if as_json else (None if out != "-" else kind)
 
-    def scored() -> "Iterator[Chunk]":
+    def jobs() -> "Iterator[_scorers.Job]":
         for chunk in read_chunks(file, kind):
-            texts = _texts_of(chunk, column, file)
             langs = _texts_of(chunk, lang_column, file) if lang_column else None
-            yield _with_scores(chunk, texts, langs, uri, probabilities)
+            yield _scorers.Job(chunk, _texts_of(chunk, column, file), langs)
 
-    _write_all(scored(), out, form)
+    found = _scorers.scored(jobs(), uri, probabilities=probabilities)
+    _write_all((_with_scores(chunk, scores, uri) for chunk, scores in found), out, form)
 
 
 def _texts_of(chunk: "Chunk", column: str, file: str) -> list[str | None]:
@@ -115,16 +116,13 @@ def _texts_of(chunk: "Chunk", column: str, file: str) -> list[str | None]:
     return [None if value is None else str(value) for value in values]
 
 
-def _with_scores(
-    chunk: "Chunk", texts: list[str | None] | list[str], langs: list[str | None] | None, uri: str, probabilities: bool
-) -> "Chunk":
+def _with_scores(chunk: "Chunk", scores: "pa.RecordBatch", uri: str) -> "Chunk":
     """The chunk with the columns that the model fills; a column of that name that was there is replaced."""
     from feltwire import scoring
     from feltwire.cli.output import to_rows
 
     names = columns_of(scoring.load(uri).heads)
-    scores = scoring.score_texts(texts, uri, langs=langs, probabilities=probabilities)
-    scores = scores.select([*names, *(["probabilities"] if probabilities else [])])
+    scores = scores.select([*names, *(["probabilities"] if "probabilities" in scores.schema.names else [])])
     if isinstance(chunk, list):
         return [{**row, **new} for row, new in zip(chunk, to_rows(scores), strict=True)]
     for name in scores.schema.names:

@@ -196,8 +196,11 @@ def _manifest(recipe: Recipe, examples: Examples, naming: Naming, token_types: s
         "profile": recipe.profile,
         "max_tokens": recipe.max_tokens,
         "token_types": token_types,
+        "clauses": True,
         "heads": {
-            name: {"labels": head.labels, "kind": head.kind} for name, head in recipe.heads.items() if not head.helper
+            name: {"labels": head.labels, "kind": head.kind, "floor": head.floor}
+            for name, head in recipe.heads.items()
+            if not head.helper
         },
         "training": [{"name": one.name, "sha256": one.sha256, "rows": one.rows} for one in examples.sources],
         "sha256": {name: sha256(out / name) for name in (GRAPH, TOKENIZER)},

@@ -20,6 +20,7 @@ class HeadSpec(BaseModel):
     kind: Literal["classes", "multi", "spans"] = "classes"
     weight: float = 1.0  # of its loss
     adjust: float = 0.0  # how much of the labels' frequencies is taken out (Menon et al. 2021, logit adjustment)
+    floor: float = 0.0  # see models/_bundle.py
     helper: bool = False  # it only teaches the encoder, and is left out of the bundle
 
 

@@ -68,6 +68,7 @@ class AutoModel:
         self.profile = base.profile
         self.clauses = bool(getattr(base, "clauses", False))
         self.neutral_band = getattr(base, "neutral_band", None)
+        self.floors = getattr(base, "floors", {})
         self.parts = (fast, base)
         self.members = tuple(Member(model.name, frozenset(model.heads)) for model in self.parts)
         nothing = [model.predict([]) for model in self.parts]

@@ -66,6 +66,7 @@ class Head(BaseModel):
     kind: Literal["classes", "multi", "spans"] = "classes"
     temperature: Annotated[float, Field(gt=0, le=1000)] = 1.0  # the logits are divided by it
     output: str = ""  # the graph's tensor; empty: the head's own name
+    floor: Annotated[float, Field(ge=0, lt=1)] = 0.0  # a label that is less probable is given as `unknown`
     neutral_band: Band | None = None  # of two sentiments; the probabilities stay as they are
 
     @field_validator("labels")
@@ -127,6 +128,11 @@ class Manifest(BaseModel):
     training: tuple[TrainingSet, ...] = ()
     metrics: dict[str, float] = {}
     sha256: dict[str, _Sha256] = {}  # of the other files; checked on loading
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """{head: its floor}, of the heads that have one."""
+        return {name: head.floor for name, head in self.heads.items() if head.floor}
 
     @property
     def neutral_band(self) -> tuple[float, float] | None:

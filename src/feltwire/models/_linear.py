@@ -36,6 +36,7 @@ class LinearModel:
         self.heads: Mapping[str, tuple[str, ...]] = {name: head.names for name, head in manifest.heads.items()}
         self.profile = manifest.profile
         self.neutral_band = manifest.neutral_band
+        self.floors = manifest.floors
         self.clauses = manifest.clauses
         self.manifest = manifest
         terms, tensors = read_terms(folder / TERMS), read_tensors(folder / WEIGHTS)

@@ -43,6 +43,7 @@ class OnnxModel:
         self.heads: Mapping[str, tuple[str, ...]] = {name: head.names for name, head in manifest.heads.items()}
         self.profile = manifest.profile
         self.neutral_band = manifest.neutral_band
+        self.floors = manifest.floors
         self.clauses = manifest.clauses
         self.manifest = manifest
         self.folder = folder
