@@ -13,7 +13,8 @@ from feltwire import config, loading
 from feltwire.errors import ConfigError, FeltwireError, ModelError, RetryableError
 from feltwire.loading import Current, load, pin
 from feltwire.models import _store
-from feltwire.models._places import ABSENT, Entry, FolderPlace, open_place
+from feltwire.models._place import ABSENT, Entry
+from feltwire.models._places import FolderPlace, open_place
 from feltwire.registry import create
 
 

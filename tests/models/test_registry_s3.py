@@ -16,7 +16,8 @@ from tests.bundles.versions import TINY, tiny
 from feltwire.errors import ConfigError, ModelError, RetryableError
 from feltwire.loading import Current, load
 from feltwire.models import _store
-from feltwire.models._places import ABSENT, open_place
+from feltwire.models._place import ABSENT
+from feltwire.models._places import open_place
 
 pytestmark = pytest.mark.slow
 

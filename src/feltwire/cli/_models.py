@@ -10,7 +10,7 @@ from feltwire.cli import common, output
 from feltwire.errors import FeltwireError
 from feltwire.models import _store, bundled
 from feltwire.models._bundle import Manifest, read_manifest
-from feltwire.models._places import Place
+from feltwire.models._place import Place
 
 
 def write_list(place: Place, *, as_json: bool) -> None:

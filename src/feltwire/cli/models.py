@@ -10,7 +10,7 @@ from feltwire.cli.common import AsJson, ConfigFile
 from feltwire.cli.help import HelpGroup
 
 if TYPE_CHECKING:
-    from feltwire.models._places import Place
+    from feltwire.models._place import Place
 
 Registry = Annotated[
     str | None,

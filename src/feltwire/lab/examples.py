@@ -106,8 +106,7 @@ def _rows(one: SetSpec, data: Path) -> tuple[list[dict[str, Any]], Source]:
     path = data / one.file
     if not path.is_file():
         raise ConfigError(f"the recipe wants {one.file}, which is not in {data}: see docs/models.md for the sets")
-    wanted = {one.text, *([] if one.value or one.tokens else [one.label]), *one.where}
-    wanted |= {one.tokens, one.label} if one.tokens else set()
+    wanted = {one.tokens or one.text, *one.where} | (set() if one.value else {one.label})
     missing = wanted - set(pq.read_schema(path).names)
     if missing:
         raise ConfigError(f"{path} has no column {', '.join(sorted(missing))}: {pq.read_schema(path).names}")

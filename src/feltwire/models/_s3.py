@@ -10,7 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from feltwire.errors import ConfigError, RetryableError
-from feltwire.models._places import ABSENT, S3, Entry
+from feltwire.models._place import ABSENT, S3, Entry
 
 _NOT_THERE: Final = frozenset({"NoSuchKey", "404"})
 _LOST: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})

@@ -21,7 +21,7 @@ from feltwire import config
 from feltwire.errors import ConfigError, ModelError, RetryableError
 from feltwire.models._bundle import MANIFEST, Manifest, read_manifest, sha256
 from feltwire.models._formats import open_bundle
-from feltwire.models._places import ABSENT, Place
+from feltwire.models._place import ABSENT, Place
 
 SCHEMA_VERSION: Final = 1
 POINTER: Final = "_current.json"  # no version is called so: they do not begin with an underscore
