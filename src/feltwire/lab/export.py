@@ -11,6 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 
+from feltwire.lab.notes import without_notes
 from feltwire.lab.recipe import HeadSpec
 from feltwire.models._bundle import GRAPH, TOKENIZER
 
@@ -20,14 +21,20 @@ _SMALLEST: Final = 4_096  # elements; smaller tensors stay as they are
 
 
 def write_graph(
-    model: Any, heads: Mapping[str, HeadSpec], tokenizer: Tokenizer, folder: Path, *, inputs: Sequence[str] = _INPUTS
+    model: Any,
+    heads: Mapping[str, HeadSpec],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    max_tokens: int,
+    inputs: Sequence[str] = _INPUTS,
 ) -> None:
-    """Write `model.onnx` and `tokenizer.json`: the heads that are no helpers, with rows and tokens of any number."""
+    """Write `model.onnx` and `tokenizer.json`: the heads that are no helpers, for any number of rows and tokens."""
     names = [name for name, head in heads.items() if not head.helper]
     model.eval()
     ids = torch.randint(5, 50, (2, 9))
     example = (ids, torch.ones_like(ids), torch.zeros_like(ids))[: len(inputs)]
-    rows, tokens = torch.export.Dim("rows", min=1, max=4096), torch.export.Dim("tokens", min=1, max=8192)
+    rows, tokens = torch.export.Dim("rows", min=1, max=4096), torch.export.Dim("tokens", min=1, max=max_tokens)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own parts
         program = torch.onnx.export(
@@ -37,12 +44,12 @@ def write_graph(
             verbose=False,
             input_names=list(inputs),
             output_names=names,
-            dynamic_shapes=({0: rows, 1: tokens},) * len(inputs),
+            dynamic_shapes=(({0: rows, 1: tokens},) * len(inputs),),  # one entry for `*inputs`
             opset_version=_OPSET,
         )
     graph = compress(program.model_proto)
     onnx.checker.check_model(graph)
-    (folder / GRAPH).write_bytes(graph.SerializeToString())
+    (folder / GRAPH).write_bytes(without_notes(graph))
     tokenizer.save(str(folder / TOKENIZER))
 
 

@@ -99,7 +99,7 @@ def finish(
     """Write the files, fit a temperature for every head, judge what is served, and write the card."""
     out.mkdir(parents=True, exist_ok=True)
     inputs = ("input_ids", "attention_mask", "token_type_ids")[: 3 if token_types == "case" else 2]
-    write_graph(model, recipe.heads, tokenizer, out, inputs=inputs)
+    write_graph(model, recipe.heads, tokenizer, out, max_tokens=recipe.max_tokens, inputs=inputs)
     manifest = _manifest(recipe, examples, naming, token_types, out)
     _write(out, manifest)
     bundle = open_bundle(out, threads=settings.threads, runtime="onnxruntime")

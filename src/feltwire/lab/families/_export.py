@@ -10,6 +10,7 @@ import torch
 
 from feltwire.errors import ModelError
 from feltwire.lab.families._checkpoints import line, quiet
+from feltwire.lab.notes import without_notes
 
 OPSET: Final = 18
 TOLERANCE: Final = 1e-4
@@ -56,32 +57,8 @@ def export(net: Any, path: Path, *, output: str, max_tokens: int, tokens: int) -
             )
     except Exception as error:
         raise ModelError(f"the network cannot be exported as ONNX: {line(error)}") from error
-    _strip(path)
+    path.write_bytes(without_notes(onnx.load(str(path))))
     _compare(net, path, max_tokens, tokens)
-
-
-def _strip(path: Path) -> None:
-    """Take out what the exporter notes about the machine and the code: it is nobody's business, and bulky."""
-    model = onnx.load(str(path))
-    model.producer_name, model.producer_version, model.doc_string = "feltwire", "", ""
-    del model.metadata_props[:]
-    graphs = [model.graph, *model.functions]
-    while graphs:
-        graph = graphs.pop()
-        graph.doc_string = ""
-        del graph.metadata_props[:]
-        for value in (*graph.value_info, *getattr(graph, "initializer", ())):
-            value.doc_string = ""
-            del value.metadata_props[:]
-        for value in (*graph.input, *graph.output):
-            if not isinstance(value, str):
-                value.doc_string = ""
-                del value.metadata_props[:]
-        for node in graph.node:
-            node.doc_string = ""
-            del node.metadata_props[:]
-            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _compare(net: Any, path: Path, max_tokens: int, tokens: int) -> None:
