@@ -63,7 +63,8 @@ class Running:
 
 def scored_by_all(folder: Path) -> list[dict[str, Any]]:
     query = "select scored, model, count(*) n from posts where length(text) > 0 group by 1, 2"
-    return open_lake(str(folder / "lake")).sql(query).to_pylist()
+    rows: list[dict[str, Any]] = open_lake(str(folder / "lake")).sql(query).to_pylist()
+    return rows
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """`feltwire build`: the models that ship, or one of your own with many heads, by a recipe."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -52,16 +53,16 @@ def build(
     read = read_recipe(recipe)
     out = out.expanduser()
     naming = many.Naming(name or out.name, version, read.description)
-    given = {"passes": passes, "batch_rows": batch_rows, "seed": seed, "threads": threads, "compiled": compiled}
+    settings = Settings(passes=passes, batch_rows=batch_rows, seed=seed, threads=threads, compiled=compiled)
     with _lab.training_bar(naming.name) as progress:
         if checkpoint is not None:
-            settings = Settings(**given, **({"rate": rate} if rate else {}))
+            settings = replace(settings, rate=rate or settings.rate)
             many.build(
                 read, data.expanduser(), out, checkpoint=checkpoint.expanduser(), naming=naming, settings=settings,
                 progress=progress,
             )  # fmt: skip
         else:
-            settings = Settings(**given, head_rate=rate or many.STUDENT_RATE)
+            settings = replace(settings, head_rate=rate or many.STUDENT_RATE)
             many.distil(
                 read, data.expanduser(), out, teacher=str(teacher), naming=naming, settings=settings, progress=progress
             )
