@@ -189,6 +189,9 @@ def test_spend_limit(far: FarSide, opened: Callable[..., RestModel], tmp_path: P
         ModelAwayError, match=r"the spend limit of 0\.005 is reached: its posts wait for good, or until"
     ):
         model.predict(["good 4", "good 5", "good 6"])
+    end_s = time.monotonic() + 10
+    while len(far.texts) < 5 and time.monotonic() < end_s:  # those that were paid for may still be under way
+        time.sleep(0.01)
     assert len(far.texts) == 5
     again = opened(batch=1, spend_limit=0.007, cost_per_1000=1, spend_period="total")
     assert labels_of(again.predict(["good 7", "good 8"])) == ["positive", "positive"]  # what was spent is remembered

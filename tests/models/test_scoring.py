@@ -19,7 +19,7 @@ def test_a_path_with_and_without_its_name(monkeypatch: pytest.MonkeyPatch) -> No
         assert load(uri).name == "tiny@1"
 
 
-@pytest.mark.parametrize("uri", ["", "vader", "lexikon:vader", "/no/such/folder", "https:x"])
+@pytest.mark.parametrize("uri", ["", "vader", "lexikon:vader", "/no/such/folder", "gopher:x"])
 def test_what_is_neither_a_folder_nor_a_known_name(uri: str) -> None:
     with pytest.raises(ConfigError, match="lexicon:, none:"):
         load(uri)

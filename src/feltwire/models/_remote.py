@@ -388,4 +388,6 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
+        loop.run_until_complete(asyncio.sleep(0))  # connections that were let go close their sockets in the next round
+        loop.run_until_complete(asyncio.sleep(0))
         loop.close()

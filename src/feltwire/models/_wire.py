@@ -54,6 +54,7 @@ class Wire:
         self._headers = [("Host", url.netloc), *headers.items()]
         self._timeout_s = timeout_s
         self._idle: list[_Connection] = []
+        self._closed = False
 
     async def post(self, body: bytes) -> Answer:
         """One request. Raises AwayError where no answer came."""
@@ -71,7 +72,8 @@ class Wire:
             raise AwayError(f"the connection broke: {type(error).__name__}", fault=True) from error
 
     def close(self) -> None:
-        """Let go of the kept connections."""
+        """Let go of the kept connections, and keep none from now on."""
+        self._closed = True
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.writer.transport.abort()
@@ -97,7 +99,7 @@ class Wire:
                 connection.used = kept = True
             return answer
         finally:
-            if kept:
+            if kept and not self._closed:
                 self._idle.append(connection)
             else:
                 connection.writer.transport.abort()
