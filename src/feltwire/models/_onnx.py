@@ -36,7 +36,7 @@ class OnnxModel:
     probabilities do not depend on its neighbours.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, threads: int, runtime: RuntimeName = "auto") -> None:
+    def __init__(self, folder: Path, manifest: Manifest, *, threads: int, runtime: RuntimeName = "onnxruntime") -> None:
         """Raises ModelError when the bundle cannot be used: a missing tensor, labels that do not fit."""
         self.name = f"{manifest.name}@{manifest.version}"
         self.languages = manifest.languages
