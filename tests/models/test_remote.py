@@ -1,7 +1,9 @@
 """Remote models against a real server: forms, order, limits, refusals, outages."""
 
+import gc
 import itertools
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -438,3 +440,19 @@ def test_paths() -> None:
     for path in (("b",), ("a", 7), ("a", "x"), ("a", ("l", "9")), ("a", 0, "l", "x")):
         assert _paths.find({"a": [{"l": 1}]}, path) is _paths.MISSING
     assert quote("é") == "%C3%A9"
+
+
+def test_a_model_that_nobody_has_any_more_ends_its_thread_and_connections(far: FarSide) -> None:
+    threads = threading.active_count()
+    model: RestModel = registry.create("models", far.url)
+    assert labels_of(model.predict(["good 1"])) == ["positive"]
+    idle = model._wire.idle
+    assert len(idle) == 1
+    assert threading.active_count() == threads + 1
+    del model
+    gc.collect()
+    end_s = time.monotonic() + 10
+    while (idle or threading.active_count() > threads) and time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert not idle
+    assert threading.active_count() == threads

@@ -6,8 +6,10 @@ nothing that was paid for is paid for again.
 """
 
 import asyncio
+import contextlib
 import random
 import threading
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -99,6 +101,8 @@ class Caller:
         """`who` names the far side in messages; `price` is what a call for some texts costs."""
         self._call, self._limits, self._who, self._price = call, limits, who, price
         self._batch, self._concurrency, self._patience_s = batch, concurrency, patience_s
+        self.at_end: list[Callable[[], None]] = []
+        """What is called in the event loop as the last, also when nobody closed; none may hold on to the model."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
         self._units: deque[_Unit] = deque()
@@ -144,13 +148,16 @@ class Caller:
             loop, self._loop = self._loop, None
         if loop is not None:
             asyncio.run_coroutine_threadsafe(self._end(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
+            _stop(loop)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_serve, args=(self._loop,), name="remote model", daemon=True).start()
+                args = (self._loop, self.at_end)
+                threading.Thread(target=_serve, args=args, name="remote model", daemon=True).start()
+                # A model that nobody closes, but that nobody has any more, ends its thread and connections too.
+                weakref.finalize(self, _stop, self._loop).atexit = False
             return self._loop
 
     async def _end(self) -> None:
@@ -383,11 +390,17 @@ class Caller:
             return True
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # it has ended already
+        loop.call_soon_threadsafe(loop.stop)
+
+
+def _serve(loop: asyncio.AbstractEventLoop, at_end: list[Callable[[], None]]) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-    finally:
+        for end in at_end:
+            end()
         loop.run_until_complete(asyncio.sleep(0))  # connections that were let go close their sockets in the next round
-        loop.run_until_complete(asyncio.sleep(0))
+    finally:
         loop.close()

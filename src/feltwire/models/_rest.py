@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -22,7 +23,7 @@ from feltwire.models import _paths
 from feltwire.models._answers import About, predictions, to_p
 from feltwire.models._limits import LimitOptions, Limits
 from feltwire.models._remote import AwayError, Caller, Refusal, RefusingError, Row
-from feltwire.models._wire import Answer, Wire
+from feltwire.models._wire import Answer, Wire, let_go
 from feltwire.scoring import TRUNCATED
 from feltwire.text import profiles
 
@@ -88,6 +89,7 @@ class RestModel:
             patience_s=options.patience,
             price=lambda texts: options.cost_per_1000 / 1000,
         )
+        self._caller.at_end.append(partial(let_go, self._wire.idle))
 
     @property
     def name(self) -> str:

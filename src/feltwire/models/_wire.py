@@ -36,7 +36,7 @@ class _StaleError(Exception):
     """A kept connection was closed by the far side before it answered."""
 
 
-class _Connection:
+class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
         self.http = h11.Connection(h11.CLIENT)
@@ -53,16 +53,16 @@ class Wire:
         self._target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         self._headers = [("Host", url.netloc), *headers.items()]
         self._timeout_s = timeout_s
-        self._idle: list[_Connection] = []
+        self.idle: list[Connection] = []  # kept open, for the next request
         self._closed = False
 
     async def post(self, body: bytes) -> Answer:
         """One request. Raises AwayError where no answer came."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                while self._idle:
+                while self.idle:
                     try:
-                        return await self._ask(self._idle.pop(), body)
+                        return await self._ask(self.idle.pop(), body)
                     except _StaleError:
                         continue
                 return await self._ask(await self._connect(), body)
@@ -74,18 +74,16 @@ class Wire:
     def close(self) -> None:
         """Let go of the kept connections, and keep none from now on."""
         self._closed = True
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.writer.transport.abort()
+        let_go(self.idle)
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> Connection:
         try:
             opened = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
         except OSError as error:
             raise AwayError(f"cannot be reached: {type(error).__name__}", sent=False) from error
-        return _Connection(*opened)
+        return Connection(*opened)
 
-    async def _ask(self, connection: _Connection, body: bytes) -> Answer:
+    async def _ask(self, connection: Connection, body: bytes) -> Answer:
         http, kept = connection.http, False
         try:
             head = h11.Request(
@@ -100,11 +98,11 @@ class Wire:
             return answer
         finally:
             if kept and not self._closed:
-                self._idle.append(connection)
+                self.idle.append(connection)
             else:
                 connection.writer.transport.abort()
 
-    async def _receive(self, connection: _Connection) -> Answer:
+    async def _receive(self, connection: Connection) -> Answer:
         http, parts, size = connection.http, [], 0
         response: h11.Response | None = None
         began = False
@@ -130,6 +128,13 @@ class Wire:
                     raise EOFError
             elif isinstance(event, h11.EndOfMessage) and response is not None:
                 return Answer(response.status_code, b"".join(parts), _retry_after_s(response))
+
+
+def let_go(idle: "list[Connection]") -> None:
+    """Close kept connections, from within their event loop."""
+    while idle:
+        connection = idle.pop()  # held by its name: a writer that goes before its transport is closed complains
+        connection.writer.transport.abort()
 
 
 def _retry_after_s(response: h11.Response) -> float | None:
