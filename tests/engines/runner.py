@@ -61,9 +61,18 @@ def run_job(job: dict[str, Any]) -> int:
     except FeltwireError as error:
         _tell(job, {"error": type(error).__name__, "message": str(error)})
         return FAILED
-    report["max_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    report["max_rss_mb"] = max_rss_mb()
     _tell(job, report)
     return 0
+
+
+def max_rss_mb() -> float:
+    """The most memory that this process has had. `ru_maxrss` counts that of the process which started it, too."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _tell(job: dict[str, Any], report: dict[str, Any]) -> None:
