@@ -21,7 +21,7 @@ def jobs(number: int) -> Iterator[Job]:
 @pytest.mark.slow
 def test_order_and_numbers_are_those_of_one_process() -> None:
     found: list[tuple[Any, Any]] = []
-    for chunk, scores in scored(jobs(4_000), URI, probabilities=True, processes=2):
+    for chunk, scores in scored(jobs(4_000), URI, probabilities=True, processes=2, alone_s=0):
         found.append((chunk, scores))
     assert [chunk for chunk, _ in found] == list(range(4_000))
     for chunk, scores in (found[0], found[1_999], found[3_999]):
@@ -42,7 +42,7 @@ def test_a_short_file_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_dead_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("feltwire.cli._scorers._scores", _die)
     with pytest.raises(FatalError, match="a process that scored has died"):
-        for _ in scored(jobs(100_000), URI, probabilities=False, processes=2):
+        for _ in scored(jobs(100_000), URI, probabilities=False, processes=2, alone_s=0):
             pass
 
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,7 +14,8 @@ import pyarrow as pa
 from feltwire.errors import FatalError
 from feltwire.scoring import score_texts
 
-_ALONE: Final = 2  # chunks that this process scores before it starts others: a short file needs none
+ALONE_S: Final = 2.0
+"""So long this process scores alone: others take about as long to start, and a short file needs none."""
 
 
 class Job(NamedTuple):
@@ -25,11 +27,12 @@ class Job(NamedTuple):
 
 
 def scored(
-    jobs: Iterable[Job], uri: str, *, probabilities: bool, processes: int | None = None
+    jobs: Iterable[Job], uri: str, *, probabilities: bool, processes: int | None = None, alone_s: float = ALONE_S
 ) -> Iterator[tuple[Any, pa.RecordBatch]]:
     """(chunk, scores) of every job, in their order; a few jobs at a time are read ahead.
 
-    `processes` None: as many as there are cores, up to four. Until they have started, this process scores. Raises
+    `processes` None: as many as there are cores, up to four. For `alone_s`, and until they
+    have started, this process scores. Raises
     FatalError when one of them dies.
     """
     wanted = min(4, os.cpu_count() or 1) if processes is None else processes
@@ -37,8 +40,9 @@ def scored(
     started: Future[None] | None = None
     waiting: deque[tuple[Any, Future[pa.RecordBatch]]] = deque()
     try:
-        for number, job in enumerate(jobs):
-            if pool is None and wanted > 1 and number >= _ALONE:
+        began_s = time.monotonic()
+        for job in jobs:
+            if pool is None and wanted > 1 and time.monotonic() - began_s >= alone_s:
                 pool = ProcessPoolExecutor(wanted, mp_context=multiprocessing.get_context("spawn"))
                 started = pool.submit(_nothing)
             if pool is None or started is None or not started.done():

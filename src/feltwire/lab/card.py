@@ -71,16 +71,16 @@ def text(about: About) -> str:
     parts = [
         f"# {manifest.name} {manifest.version}",
         manifest.description or about.fitted.note,
-        _table(("", ""), facts),
+        table(("", ""), facts),
         *([about.fitted.note] if manifest.description and about.fitted.note else []),
         *about.remarks,
         "## Data",
-        _table(("set", "rows", "SHA-256"), _sets(about)),
-        _table(("class", "training rows", "validation rows"), _classes(about)),
+        table(("set", "rows", "SHA-256"), _sets(about)),
+        table(("class", "training rows", "validation rows"), _classes(about)),
         "## Figures",
         f"On {about.measures.rows:,} validation texts, through the code that serves the bundle.",
-        _table(("measure", "value"), _figures(about.measures)),
-        _table(("class", "precision", "recall", "F1", "rows"), _per_class(about.measures)),
+        table(("measure", "value"), _figures(about.measures)),
+        table(("class", "precision", "recall", "F1", "rows"), _per_class(about.measures)),
         "![Confusion matrix](confusion.png)\n![ROC](roc.png)\n![Calibration](calibration.png)"
         + ("\n![Learning curve](curve.png)" if about.fitted.curve else ""),
         "## Limits",
@@ -128,6 +128,6 @@ def _short(value: Any) -> str:
     return said if len(said) <= 60 else said[:59] + "…"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from feltwire.deepmoji import PADDING, SPECIAL
 from feltwire.errors import ConfigError
 from feltwire.lab.families._extra import needs_train
-from feltwire.models._bundle import GRAPH, MANIFEST, SCHEMA_VERSION, TOKENIZER, sha256
+from feltwire.models._bundle import GRAPH, SCHEMA_VERSION, TOKENIZER, Manifest, sha256, write_manifest
 from feltwire.models._formats import open_bundle
 from feltwire.models._words import WordTokenizer
 
@@ -182,4 +182,4 @@ def _write_manifest(out: Path, weights: Path, *, name: str, version: str, max_to
         "heads": {"emoji": {"labels": EMOJI}},
         "sha256": {file: sha256(out / file) for file in (GRAPH, TOKENIZER)},
     }
-    (out / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    write_manifest(out, Manifest.model_validate(manifest))

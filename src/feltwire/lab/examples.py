@@ -135,7 +135,7 @@ def _names(one: SetSpec, head: HeadSpec, given: Sequence[str | None]) -> list[st
         label = one.rename.get(label, label)
         if label in head.labels:
             found.append(label)
-        elif label and isinstance(raw, str) and one.head not in ("emoji", "semeval_emotion"):
+        elif label and not one.others:
             raise ConfigError(f"{one.file}: label {label!r} is none of {', '.join(head.labels)}: rename it")
     return list(dict.fromkeys(found))
 

@@ -1,7 +1,7 @@
 """Build a bundle with many heads: gather, train (or distil), calibrate, judge, describe."""
 
+import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from feltwire.lab.judge import answers, judge, temperature
 from feltwire.lab.multitask import Progress, Settings, train
 from feltwire.lab.recipe import HeadSpec, Recipe
 from feltwire.lab.student import Student, distilled
-from feltwire.models._bundle import GRAPH, MANIFEST, SCHEMA_VERSION, TOKENIZER, Manifest, sha256
+from feltwire.models._bundle import GRAPH, SCHEMA_VERSION, TOKENIZER, Manifest, sha256, write_manifest
 from feltwire.models._formats import open_bundle
 from feltwire.scoring import load
 from feltwire.text import clean
@@ -32,8 +32,6 @@ _TRAIN_TOKENS: Final = 72  # a longer text is cut in training: few are
 STUDENT_RATE: Final = 2e-3
 _HARD: Final = 0.3  # the share of people's labels in what a student learns
 _CHUNK: Final = 4_096
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +70,7 @@ def distil(
     missing = [name for name in heads if name not in guide.heads]
     if missing:
         raise ConfigError(f"the teacher {teacher} has no head {', '.join(missing)}")
-    tokenizer = Tokenizer.from_file(str(_folder(guide) / TOKENIZER))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length=_TRAIN_TOKENS)
+    tokenizer = read_tokenizer(_folder(guide))
     texts = [_known(example, heads) for example in (*examples.train, *_unlabelled(recipe, data, examples))]
     said = _said(guide, texts, out / WORK, progress)
     encoded = distilled(encode(texts, heads, tokenizer), texts, said, heads, tokenizer, hard=_HARD)
@@ -101,21 +97,22 @@ def finish(
     inputs = ("input_ids", "attention_mask", "token_type_ids")[: 3 if token_types == "case" else 2]
     write_graph(model, recipe.heads, tokenizer, out, max_tokens=recipe.max_tokens, inputs=inputs)
     manifest = _manifest(recipe, examples, naming, token_types, out)
-    _write(out, manifest)
+    write_manifest(out, manifest)
     bundle = open_bundle(out, threads=settings.threads, runtime="onnxruntime")
-    heads = dict(manifest.heads)
+    calibrating: dict[str, Sequence[Example]] = {}
     for key, part in examples.validation.items():
-        head = key.rpartition(":")[2]
-        # The first set of a head calibrates it: it is the one that the recipe puts first.
-        if head in heads and heads[head].kind == "classes" and heads[head].temperature == 1.0:
-            found = temperature(answers(bundle, part, head), part, head, heads[head].labels)
-            heads[head] = heads[head].model_copy(update={"temperature": round(found, 4)})
+        calibrating.setdefault(key.rpartition(":")[2], part)  # of several sets, the one that the recipe puts first
+    heads = dict(manifest.heads)
+    for name, head in manifest.heads.items():
+        if head.kind == "classes" and name in calibrating:
+            found = temperature(answers(bundle, calibrating[name], name), calibrating[name], name, head.labels)
+            heads[name] = head.model_copy(update={"temperature": round(found, 4)})
     manifest = manifest.model_copy(update={"heads": heads})
-    _write(out, manifest)
+    write_manifest(out, manifest)
     figures = judge(open_bundle(out, threads=settings.threads, runtime="onnxruntime"), examples.validation)
     flat = {f"{key}:{name}": value for key, part in figures.items() for name, value in part.items()}
     manifest = manifest.model_copy(update={"metrics": flat})
-    _write(out, manifest)
+    write_manifest(out, manifest)
     many_card.write(out, manifest, examples, figures, asdict(settings))
     return out
 
@@ -152,30 +149,29 @@ def _unlabelled(recipe: Recipe, data: Path, examples: Examples) -> list[Example]
     return [Example(text) for text in found if text and text not in held]
 
 
-def _said(guide: Any, texts: Sequence[Example], work: Path, progress: Progress) -> dict[str, Any]:
-    """What the teacher says of all texts; kept in the work folder, for it takes its time."""
+def _said(guide: Any, examples: Sequence[Example], work: Path, progress: Progress) -> dict[str, Any]:
+    """What the teacher says of all texts; kept in the work folder by teacher and texts, for it takes its time."""
     work.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Any]] = {}
-    for start in range(0, len(texts), _CHUNK):
-        shares, spans = work / f"said-{guide.name}-{start}.npz", work / f"said-{guide.name}-{start}.json"
+    for start in range(0, len(examples), _CHUNK):
+        texts = [example.text for example in examples[start : start + _CHUNK]]
+        digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+        shares, spans = work / f"said-{guide.name}-{digest}.npz", work / f"said-{guide.name}-{digest}.json"
         if not spans.is_file():
-            answer = guide.predict([example.text for example in texts[start : start + _CHUNK]])
-            of_classes = {name: answer[name].astype(np.float16) for name in guide.heads if name not in _SPANS}
-            np.savez(shares, **of_classes)
-            spans.write_text(json.dumps({name: answer[name] for name in guide.heads if name in _SPANS}))
+            answer = {name: given for name, given in guide.predict(texts).items() if name in guide.heads}
+            classes = {name: given.astype(np.float16) for name, given in answer.items() if not isinstance(given, list)}
+            np.savez(shares, **classes)
+            spans.write_text(json.dumps({name: given for name, given in answer.items() if isinstance(given, list)}))
         with np.load(shares, allow_pickle=False) as kept:
             for name in kept.files:
                 found.setdefault(name, []).append(kept[name].astype(np.float32))
         for name, given in json.loads(spans.read_bytes()).items():
             found.setdefault(name, []).append(given)
-        progress("ask the teacher", min(1.0, (start + _CHUNK) / len(texts)), {})
+        progress("ask the teacher", min(1.0, (start + _CHUNK) / len(examples)), {})
     return {
-        name: [row for part in parts for row in part] if name in _SPANS else np.concatenate(parts)
+        name: [row for part in parts for row in part] if isinstance(parts[0], list) else np.concatenate(parts)
         for name, parts in found.items()
     }
-
-
-_SPANS: Final = frozenset({"entities"})
 
 
 def _folder(guide: Any) -> Path:
@@ -206,8 +202,3 @@ def _manifest(recipe: Recipe, examples: Examples, naming: Naming, token_types: s
         "sha256": {name: sha256(out / name) for name in (GRAPH, TOKENIZER)},
     }
     return Manifest.model_validate(given)
-
-
-def _write(out: Path, manifest: Manifest) -> None:
-    given = {"schema_version": manifest.schema_version, **manifest.model_dump(mode="json", exclude_defaults=True)}
-    (out / MANIFEST).write_text(json.dumps(given, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,13 +1,12 @@
 """The model card of a bundle with many heads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from feltwire.lab.card import CARD, table
 from feltwire.lab.examples import Examples
 from feltwire.models._bundle import Manifest
-
-CARD: Final = "CARD.md"
 
 _LIMITS: Final = """\
 - English alone. Posts in other languages are kept unscored.
@@ -47,12 +46,12 @@ def write(
         f"# {manifest.name} {manifest.version}",
         manifest.description,
         "## Heads",
-        _table(("head", "kind", "labels", "temperature"), heads),
+        table(("head", "kind", "labels", "temperature"), heads),
         "## Figures",
         "On texts kept back from training, through the code that serves the bundle.",
-        _table(("set and head", "rows", "measures"), measured),
+        table(("set and head", "rows", "measures"), measured),
         "## Data",
-        _table(
+        table(
             ("set", "rows", "SHA-256"),
             [(f"`{one.name}`", f"{one.rows:,}", f"`{one.sha256[:16]}…`") for one in manifest.training],
         ),
@@ -64,8 +63,3 @@ def write(
         _LICENCE,
     ]
     (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -29,9 +29,6 @@ Progress = Callable[[str, float, Mapping[str, float]], None]
 class Network(Protocol):
     """A torch module from (input_ids, attention_mask, token_type_ids) to {head: logits}."""
 
-    spans: tuple[str, ...]
-    """The heads that read every token."""
-
     def depth(self, parameter: str) -> int | None:
         """How many layers lie above the parameter of that name; None: it is new, and learns at the heads' rate."""
         ...

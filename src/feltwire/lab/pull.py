@@ -1,6 +1,5 @@
 """Any sequence or token classifier of transformers as a bundle: `models pull`."""
 
-import json
 import re
 import shutil
 import tempfile
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from feltwire.errors import ConfigError, ModelError
 from feltwire.lab.families._extra import needs_train
 from feltwire.loading import check_heads
-from feltwire.models._bundle import GRAPH, MANIFEST, SCHEMA_VERSION, TOKENIZER, Head, Manifest, sha256
+from feltwire.models._bundle import GRAPH, SCHEMA_VERSION, TOKENIZER, Head, Manifest, sha256, write_manifest
 from feltwire.models._formats import open_bundle
 from feltwire.models._pulled import HUB, place
 from feltwire.registry import validate
@@ -86,7 +85,7 @@ def pull(
         folder.mkdir()
         most = _write(checkpoint, task, folder, next(iter(heads)), max_tokens)
         manifest |= {"max_tokens": most, "sha256": {file: sha256(folder / file) for file in (GRAPH, TOKENIZER)}}
-        (folder / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_manifest(folder, Manifest.model_validate(manifest))
         check_heads(open_bundle(folder).heads, source)
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)

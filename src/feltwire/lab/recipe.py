@@ -36,6 +36,7 @@ class SetSpec(BaseModel):
     value: str = ""  # the label of all rows, instead of a column
     tokens: str = ""  # for spans: the column of tokens; `label` is then that of their BIO tags
     rename: dict[str, str] = {}  # {label in the file: label of the head; "": leave the row out}
+    others: bool = False  # it has labels that the head does not have: they are left out
     among: tuple[str, ...] = ()  # the set decides between these labels alone, and says nothing of the others
     where: dict[str, tuple[str | bool, ...]] = {}  # only rows whose column has one of these values
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # a part of the rows, chosen by a hash of their texts

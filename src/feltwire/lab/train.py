@@ -15,7 +15,7 @@ from feltwire.lab import card, presets
 from feltwire.lab.evaluate import probabilities
 from feltwire.lab.interfaces import Dataset, Fitted, Point, Run
 from feltwire.lab.metrics import Measures, OfClass, fit_temperature, measure
-from feltwire.models._bundle import FILES, MANIFEST, SCHEMA_VERSION, Manifest, TrainingSet, sha256
+from feltwire.models._bundle import FILES, MANIFEST, SCHEMA_VERSION, Manifest, TrainingSet, sha256, write_manifest
 from feltwire.models._formats import open_bundle
 from feltwire.schema import SENTIMENTS
 
@@ -124,7 +124,7 @@ def train(
     curve = [asdict(point) for point in fitted.curve]
     record = {"fingerprint": agreed, "plan": asdict(plan), "options": given, "measures": measures.to_json()}
     _write(out / RECORD, {**record, "curve": curve, "note": fitted.note})
-    _write(out / MANIFEST, _to_json(manifest))  # last: with it the folder is a bundle, and the training done
+    write_manifest(out, manifest)  # last: with it the folder is a bundle, and the training done
     shutil.rmtree(work)
     return Trained(out, manifest, measures, again=False)
 
@@ -227,22 +227,16 @@ def _calibrated(
     def told(what: str) -> Callable[[float], None]:
         return lambda share: progress(what, share, {})
 
-    _write(bundle / MANIFEST, _to_json(manifest))
+    write_manifest(bundle, manifest)
     p = probabilities(open_bundle(bundle, threads=plan.threads), validation, plan.head, told("calibrating"))
     head = manifest.heads[plan.head].model_copy(update={"temperature": fit_temperature(validation.labels, p)})
     manifest = manifest.model_copy(update={"heads": {**manifest.heads, plan.head: head}})
-    _write(bundle / MANIFEST, _to_json(manifest))
+    write_manifest(bundle, manifest)
     model = open_bundle(bundle, threads=plan.threads)
     p = probabilities(model, validation, plan.head, told("measuring"))
     measures = measure(validation.labels, p, validation.names)
     metrics = {f"{plan.head}_{name}": number for name, number in measures.numbers().items()}
     return manifest.model_copy(update={"metrics": metrics}), measures, p
-
-
-def _to_json(manifest: Manifest) -> Any:
-    """`model.json`, without what has its default value."""
-    given = manifest.model_dump(mode="json", exclude_defaults=True)
-    return {"schema_version": manifest.schema_version, "format": manifest.format, **given}
 
 
 def _read(folder: Path) -> Manifest:

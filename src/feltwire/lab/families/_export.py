@@ -9,8 +9,9 @@ import onnxruntime
 import torch
 
 from feltwire.errors import ModelError
-from feltwire.lab.families._checkpoints import line, quiet
+from feltwire.lab.families._checkpoints import quiet
 from feltwire.lab.notes import without_notes
+from feltwire.models._session import line
 
 OPSET: Final = 18
 TOLERANCE: Final = 1e-4
