@@ -74,6 +74,7 @@ class _Unit:
     texts: list[str]
     faults: int = 0
     failed_at: float = 0.0  # when its last call that failed by a fault had begun
+    refused: bool = False  # it was, while a harmless text was not
 
 
 @dataclass(eq=False)
@@ -358,11 +359,21 @@ class Caller:
             await self._try(began)
 
     async def _refused(self, unit: _Unit, error: RefusingError, began: float) -> None:
-        """A text that is refused while others are not is refused for good; all at once are a matter of who asks."""
+        """A text that is refused while others are not is refused for good; all at once are a matter of who asks.
+
+        Between a refusal and the harmless text's answer an outage may have ended: so the text is asked for once more.
+        """
         lately = error.of_text and asyncio.get_running_loop().time() - self._ok_at < _FORGET_S
-        if lately or await self._try(began):
+        if lately:
             self._take_apart(unit, f"refused it: {error}")
+        elif await self._try(began):
+            if unit.refused:
+                self._take_apart(unit, f"refused it: {error}")
+            else:
+                unit.refused = True
+                self._units.appendleft(unit)
         else:
+            unit.refused = False
             self._units.appendleft(unit)
             await self._failed(unit, AwayError(f"refuses even a harmless text: {error}"), began)
 
@@ -370,8 +381,8 @@ class Caller:
         """Halve a unit, or, where it is one text, let the text be refused."""
         middle = len(unit.texts) // 2
         if middle:
-            self._units.appendleft(_Unit(unit.texts[middle:]))
-            self._units.appendleft(_Unit(unit.texts[:middle]))
+            self._units.appendleft(_Unit(unit.texts[middle:], refused=unit.refused))
+            self._units.appendleft(_Unit(unit.texts[:middle], refused=unit.refused))
             self._hire()
         else:
             self._store([(unit.texts[0], Refusal(reason))])
