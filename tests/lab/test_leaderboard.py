@@ -59,8 +59,8 @@ def test_every_contender_has_a_cell_on_every_task(folder: Path, tmp_path: Path) 
     assert board.skipped.keys() == {"airline_topics: lexicon:vader"}
     assert "has no head 'category'" in board.skipped["airline_topics: lexicon:vader"]
     trained = board.cells[0]
-    assert trained.measures["rows"] == 6
-    assert trained.train_rows == 54
+    assert trained.measures["rows"] == 10
+    assert trained.train_rows == 50
     assert trained.size is not None
     assert (tmp_path / "out" / trained.folder / "CARD.md").is_file()
     assert board.cells[4].size is None
@@ -68,7 +68,7 @@ def test_every_contender_has_a_cell_on_every_task(folder: Path, tmp_path: Path) 
     table = (tmp_path / "out" / "leaderboard.md").read_text()
     assert "## airline_topics" in table
     assert "| lr (letters) | " in table
-    assert "54 training rows, 6 validation rows" in table
+    assert "50 training rows, 10 validation rows" in table
     assert "`feltwire leaderboard DATA`" in table
     stored = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
     assert len(stored["cells"]) == 9

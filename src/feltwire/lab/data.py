@@ -136,6 +136,15 @@ def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     return data.rows(np.flatnonzero(~chosen)), data.rows(np.flatnonzero(chosen))
 
 
+def place_of(text: str) -> float:
+    """A number from 0 to 1 that depends on a text's words alone: below a share, the text is held back.
+
+    So a text is held back from everything that is ever trained here, or from nothing.
+    """
+    words = " ".join(text.lower().split())
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:6], "big") / 2**48
+
+
 def without(data: Dataset, other: Dataset) -> Dataset:
     """The rows whose text is none of the other's."""
     texts = set(other.texts)

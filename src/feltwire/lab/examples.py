@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from feltwire.errors import ConfigError
 from feltwire.lab import invented
+from feltwire.lab.data import place_of
 from feltwire.lab.recipe import HeadSpec, Recipe, SetSpec
 from feltwire.text import clean
 
@@ -63,7 +64,7 @@ def gather(recipe: Recipe, data: Path) -> Examples:
         rows, source = _rows(one, data)
         sources[one.file] = source
         for example in _examples(one, recipe.heads[one.head], recipe.profile, rows):
-            if one.validates or _hash(example.text) < one.hold:
+            if one.validates or place_of(example.text) < one.hold:
                 _merge(judges.setdefault(f"{source.name}:{one.head}", {}), example, 1)
             else:
                 _merge(train, example, one.repeat)
@@ -92,11 +93,6 @@ def _key(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _hash(text: str) -> float:
-    """A number from 0 to 1 that depends on the text alone."""
-    return int.from_bytes(hashlib.sha256(_key(text).encode()).digest()[:6], "big") / 2**48
-
-
 def _rows(one: SetSpec, data: Path) -> tuple[list[dict[str, Any]], Source]:
     if one.file.startswith("invented:"):
         name = one.file.partition(":")[2]
@@ -120,7 +116,7 @@ def _examples(one: SetSpec, head: HeadSpec, profile: str, rows: list[dict[str, A
         yield from _tagged(one, head, profile, rows)
         return
     for row, text in zip(rows, clean([row[one.text] or "" for row in rows], profile), strict=True):
-        if not text or _hash(text + "\0fraction") >= one.fraction:
+        if not text or place_of(text + "\0fraction") >= one.fraction:
             continue
         given = one.value or row[one.label]
         names = _names(one, head, given if isinstance(given, list) else [given])

@@ -1,11 +1,16 @@
 """Invented posts that teach what no labelled set teaches: the eight complaint categories, and what is no complaint.
 
-Sentences are put together from parts, by a seeded generator: their words carry the class, their form does not.
+Some are put together from parts, by a seeded generator: their words carry the class, their form does not. The others
+were written one by one, and lie in `written/`.
 """
 
+import json
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
+
+_WRITTEN: Final = Path(__file__).parent / "written"
 
 _SEED: Final = 20_261_121
 _PER_CATEGORY: Final = 260
@@ -129,7 +134,13 @@ _OTHERS: Final = ("{firm} {good}", "{ask}", "{life}", "{reply}", "big news: {fir
 
 
 def rows(name: str) -> list[dict[str, Any]]:
-    """`categories` or `complaints`: rows of {"text", "label"}, the same every time."""
+    """`categories` or `complaints`, generated, or `written-categories`, `written-complaints`: the same every time.
+
+    Rows of {"text", "label"}.
+    """
+    if name.startswith("written-"):
+        lines = (_WRITTEN / f"{name.removeprefix('written-')}.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
     chooser = random.Random(_SEED)
     if name == "categories":
         return [

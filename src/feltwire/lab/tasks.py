@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from feltwire.errors import ConfigError
 from feltwire.lab import data
 from feltwire.lab.data import Reading
 from feltwire.lab.interfaces import Dataset
+from feltwire.text import clean
 
-SEED: Final = 20261121  # of what is held back: the same rows on every machine
 HELD_BACK: Final = 0.1
-RANDOM_ROWS: Final = 5_000  # of Sentiment140's rows marked `random`, as many are held back
+RANDOM_HELD_BACK: Final = 0.3  # of Sentiment140's rows marked `random`
+PROFILE: Final = "social"  # what is held back follows from texts that were cleaned so
 TOPIC_NAMES: Final = {"Phone and Online Booking": "Online Booking"}
 
 
@@ -62,10 +64,7 @@ def _sentiment140(folder: Path) -> tuple[Dataset, Dataset]:
         for text, label, sample in zip(sampled["text"], sampled["label"], sampled["sample"], strict=True)
         if text and text.strip() and label
     ]
-    rows = np.flatnonzero(np.array(kept) == "random")
-    held = np.sort(np.random.default_rng(SEED).permutation(rows)[: min(RANDOM_ROWS, max(1, len(rows) // 2))])
-    rest = np.setdiff1d(np.arange(len(every)), held)
-    return every.rows(rest), every.rows(held)
+    return _apart(every, RANDOM_HELD_BACK, np.array(kept) == "random")
 
 
 def _with_validation(name: str) -> Callable[[Path], tuple[Dataset, Dataset]]:
@@ -81,9 +80,19 @@ def _split_off(name: str, rename: Mapping[str, str] | None = None) -> Callable[[
     def make(folder: Path) -> tuple[Dataset, Dataset]:
         path = folder / name / "train.parquet"
         present = {label: new for label, new in (rename or {}).items() if label in _labels(path)}
-        return data.split(data.read(path, Reading(rename=present), name=name).data, HELD_BACK, SEED)
+        every = data.read(path, Reading(rename=present), name=name).data
+        return _apart(every, HELD_BACK, np.ones(len(every), np.bool_))
 
     return make
+
+
+def _apart(every: Dataset, share: float, may: npt.NDArray[np.bool_]) -> tuple[Dataset, Dataset]:
+    """(train, validation): held back is this share of the rows that may be, the same that the recipes hold back."""
+    places = np.array([data.place_of(text) for text in clean(every.texts, PROFILE)])
+    held = may & (places < share)
+    if held.all() or not held.any():
+        raise ConfigError(f"{every.name}: {len(every)} rows are too few to hold back {share:.0%} of them")
+    return every.rows(np.flatnonzero(~held)), every.rows(np.flatnonzero(held))
 
 
 def _labels(path: Path) -> set[str]:
