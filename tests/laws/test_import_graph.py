@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"feltwire", "schema", "errors"}),
     frozenset({"interfaces", "metrics", "config", "text", "language", "tracks", "windows", "registry", OTHERS}),
     frozenset({"stages", "models", "lake", "sources", "logs"}),
-    frozenset({"pipeline", "doctor", "lab"}),
+    frozenset({"pipeline", "doctor", "lab", "mood"}),
     frozenset({"followers", "following"}),
     frozenset({"engines"}),
     frozenset({"web"}),

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from tests.bundles import make_tiny
 from tests.bundles import onnx_writer as onnx
 
+from feltwire.columns import TRUNCATED
 from feltwire.errors import ConfigError, ModelError
 from feltwire.models import _onnx, bundled
 from feltwire.models._formats import open_bundle
 from feltwire.registry import create
-from feltwire.scoring import TRUNCATED, load, score_texts
+from feltwire.scoring import load, score_texts
 
 TINY = Path(__file__).parents[1] / "bundles" / "tiny"
 

@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh32_intdigest
 
+from feltwire.columns import TRUNCATED
 from feltwire.errors import ConfigError, ModelError
 from feltwire.models._bundle import sha256
 from feltwire.models._formats import open_bundle
 from feltwire.models._safetensors import read_tensors, write_tensors
 from feltwire.models._terms import Counter, Terms, grams, tokens
 from feltwire.registry import create
-from feltwire.scoring import TRUNCATED, score_texts
+from feltwire.scoring import score_texts
 
 LABELS = ("negative", "positive")
 TERMS = ("good", "bad", "not", "not good")

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from feltwire.columns import TRUNCATED
 from feltwire.interfaces import Predictions, Span
 from feltwire.models._remote import Refusal, Row
-from feltwire.scoring import TRUNCATED, RefusedError
+from feltwire.scoring import RefusedError
 
 
 @dataclass(frozen=True, slots=True)

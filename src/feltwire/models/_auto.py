@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from feltwire import metrics
+from feltwire.columns import SCORED_BY, TRUNCATED, Member
 from feltwire.errors import ModelError
 from feltwire.interfaces import Model, Predictions, Span
-from feltwire.scoring import SCORED_BY, TRUNCATED, Member, RefusedError
+from feltwire.scoring import RefusedError
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Rows: TypeAlias = npt.NDArray[np.int64]

@@ -11,13 +11,13 @@ from typing import Final
 
 import numpy as np
 
+from feltwire.columns import TRUNCATED
 from feltwire.errors import ModelError
 from feltwire.interfaces import Predictions
 from feltwire.models._bundle import TERMS, WEIGHTS, Manifest
 from feltwire.models._onnx import _probabilities
 from feltwire.models._safetensors import Tensors, read_tensors
 from feltwire.models._terms import Counter, Floats, Ints, Rows, Terms, read_terms
-from feltwire.scoring import TRUNCATED
 
 CHUNK_ROWS: Final = 1_024  # as many texts are counted at once: it bounds memory
 IDF: Final = "idf"

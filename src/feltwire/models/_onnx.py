@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from feltwire.columns import TRUNCATED
 from feltwire.errors import ConfigError, ModelError
 from feltwire.interfaces import Predictions, Span
 from feltwire.models._bundle import GRAPH, OUTSIDE, TOKENIZER, Head, Manifest
@@ -15,7 +16,6 @@ from feltwire.models._case import case_types
 from feltwire.models._pieces import PieceEncoding, PieceTokenizer, fits
 from feltwire.models._session import Floats, RuntimeName, line, open_session
 from feltwire.models._words import WordEncoding, WordTokenizer, is_words
-from feltwire.scoring import TRUNCATED
 
 AnyEncoding: TypeAlias = Encoding | WordEncoding | PieceEncoding
 Ints: TypeAlias = npt.NDArray[np.int64]

@@ -16,6 +16,7 @@ import msgspec
 from pydantic import Field, field_validator
 
 from feltwire import __version__
+from feltwire.columns import TRUNCATED
 from feltwire.errors import ConfigError, ModelAwayError, ModelError
 from feltwire.interfaces import Predictions
 from feltwire.loading import check_heads
@@ -24,7 +25,6 @@ from feltwire.models._answers import About, predictions, to_p
 from feltwire.models._limits import LimitOptions, Limits
 from feltwire.models._remote import AwayError, Caller, Refusal, RefusingError, Row
 from feltwire.models._wire import Answer, Wire, let_go
-from feltwire.scoring import TRUNCATED
 from feltwire.text import profiles
 
 # What is said of a text, and not of who asks, how often or where.

@@ -22,13 +22,13 @@ from botocore.exceptions import (
 )
 from pydantic import Field, field_validator
 
+from feltwire.columns import TRUNCATED
 from feltwire.errors import ConfigError
 from feltwire.interfaces import Predictions
 from feltwire.models._answers import About, predictions, to_p
 from feltwire.models._limits import LimitOptions, Limits
 from feltwire.models._remote import AGAIN, AwayError, Caller, Refusal, RefusingError, Row
 from feltwire.schema import SENTIMENTS
-from feltwire.scoring import TRUNCATED
 from feltwire.text import profiles
 
 LANGUAGES: Final = ("ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "zh", "zh-TW")
