@@ -70,6 +70,14 @@ def term_sums(posts: pa.RecordBatch) -> pa.RecordBatch:
     return merge([pa.RecordBatch.from_pydict(columns)], schema.TERMS)
 
 
+def post_terms(posts: pa.RecordBatch) -> pa.Table:
+    """(row, kind, term) of every different term of every post, as `term_sums` counts them; `row` counts from 0.
+
+    `posts` needs the columns hashtags, links, emoji_used, emoji, entities, category and emotion.
+    """
+    return pa.table(dict(zip(("row", "kind", "term"), _post_terms(posts), strict=True)))
+
+
 def ledger_sums(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The account of a batch of the pipeline's output, as `schema.LEDGER`.
 

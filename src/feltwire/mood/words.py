@@ -1,0 +1,56 @@
+"""The words of posts, counted on demand: the lake stores no words.
+
+A word is a run of letters, marks, digits and apostrophes of a text in lower case that begins with a letter; links,
+handles and hashtags are none, and words that say little (English) are left out. The expressions are read alike by
+RE2 (pyarrow) and by Rust's `regex` (DataFusion), so that a filter finds exactly the posts that the count counted.
+"""
+
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feltwire.lake.reader import literal
+from feltwire.lemmas import STOP_WORDS
+
+MIN_CHARS: Final = 2
+MAX_CHARS: Final = 40
+
+_IN_WORD: Final = r"\p{L}\p{M}\p{N}_"
+NOISE: Final = rf"(?:https?://|www\.)[^\s]*|[#＃][{_IN_WORD}]+|[@＠][{_IN_WORD}]+(?:[.@-][{_IN_WORD}]+)*|&#?[a-z0-9]+;"
+"""What is no word, in a text in lower case: links, hashtags, handles, HTML entities."""
+_BETWEEN: Final = rf"[^{_IN_WORD}']+"
+_LITTLE: Final = STOP_WORDS | {"rt", "amp", "via", "just", "get", "got", "im", "ive", "dont", "really", "too", "very"}
+
+
+def words(texts: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    """(row, word) of every different word of every text, as int64 and string."""
+    plain = pc.utf8_lower(pc.fill_null(texts.cast(pa.string()), ""))
+    plain = pc.replace_substring(pc.replace_substring_regex(plain, NOISE, " "), "’", "'")
+    pieces = pc.split_pattern_regex(plain, _BETWEEN)
+    if isinstance(pieces, pa.ChunkedArray):
+        pieces = pieces.combine_chunks()
+    found = pa.table({"row": pc.cast(pc.list_parent_indices(pieces), pa.int64()), "word": pc.list_flatten(pieces)})
+    found = found.set_column(1, "word", pc.utf8_trim(found["word"], "'"))
+    length = pc.utf8_length(found["word"])
+    good = pc.and_(pc.greater_equal(length, MIN_CHARS), pc.less_equal(length, MAX_CHARS))
+    good = pc.and_(good, pc.match_substring_regex(found["word"], r"^[\p{L}\p{M}]"))
+    bare = pc.replace_substring(found["word"], "'", "")
+    good = pc.and_(good, pc.invert(pc.is_in(bare, pa.array(sorted(_LITTLE)))))
+    found = found.filter(good).group_by(["row", "word"], use_threads=False).aggregate([]).combine_chunks()
+    return found["row"].combine_chunks(), found["word"].combine_chunks()
+
+
+def has_word(column: str, word: str) -> str:
+    """SQL that is true where the text in `column` has the word."""
+    wanted = word.lower().replace("’", "'")
+    plain = f"replace(regexp_replace(lower({column}), {literal(NOISE)}, ' ', 'g'), '’', '''')"
+    pattern = rf"(^|[^{_IN_WORD}'])'*{escaped(wanted)}'*($|[^{_IN_WORD}'])"
+    matches = f"regexp_like({plain}, {literal(pattern)})"
+    # Most posts lack the word, and looking for it as it stands is quicker than the expression.
+    return matches if "'" in wanted else f"(contains(lower({column}), {literal(wanted)}) and {matches})"
+
+
+def escaped(text: str) -> str:
+    """A text as an expression of RE2 and of Rust that matches it alone."""
+    return "".join(f"\\{char}" if char in r"\.+*?()|[]{}^$#&-~/" else char for char in text)
