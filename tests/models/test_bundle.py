@@ -253,6 +253,16 @@ def test_batches_hold_every_row_once_and_are_bounded(lengths: list[int]) -> None
         assert len(rows) == 1 or len(rows) * max(lengths[row] for row in rows) <= _onnx.MAX_TOKENS
 
 
+@given(st.lists(st.integers(0, 9_000), max_size=300))
+def test_on_a_grid_a_batch_has_one_length_that_follows_from_each_row_alone(lengths: list[int]) -> None:
+    grid = Grid(rows=16, step=4)
+    batches = list(_onnx._batches(lengths, grid))
+    assert sorted(row for rows in batches for row in rows) == list(range(len(lengths)))
+    for rows in batches:
+        (length,) = {max(4, -(-lengths[row] // 4) * 4) for row in rows}
+        assert len(rows) == 1 or (len(rows) <= 16 and len(rows) * length <= _onnx.MAX_TOKENS)
+
+
 WORDS = st.lists(st.sampled_from([*make_tiny.vocabulary(), "zzz", "😀"]), max_size=30).map(" ".join)
 
 

@@ -124,6 +124,7 @@ class Manifest(BaseModel):
     max_tokens: Annotated[int, Field(ge=4, le=8192)]
     token_types: Literal["none", "case"] = "none"  # what `token_type_ids` say: nothing, or the words' case
     heads: Annotated[dict[str, Head], Field(min_length=1)]
+    bf16: bool = False  # it may be computed in bfloat16: that was tried, and changes little
     clauses: bool = False  # posts that show a contrast are scored clause by clause too, for `p_mixed`
     training: tuple[TrainingSet, ...] = ()
     metrics: dict[str, float] = {}

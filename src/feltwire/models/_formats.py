@@ -20,8 +20,8 @@ class BundleOptions(BaseModel):
     threads: Annotated[int, Field(ge=1, le=256, description="threads of one pass through the model")] = 1
     runtime: Annotated[
         RuntimeName,
-        Field(description="onnxruntime, or openvino, which is faster where the CPU has bfloat16"),
-    ] = "onnxruntime"
+        Field(description="onnxruntime, openvino, or auto: the second for a bundle and a CPU with bfloat16"),
+    ] = "auto"
     neutral_band: Annotated[
         Band | None, Field(description="of two sentiments: from which to which p(positive) a post is neutral: 0.4-0.6")
     ] = None
@@ -31,7 +31,7 @@ def open_bundle(
     folder: Path,
     *,
     threads: int = 1,
-    runtime: RuntimeName = "onnxruntime",
+    runtime: RuntimeName = "auto",
     neutral_band: tuple[float, float] | None = None,
 ) -> Model:
     """The model in a bundle's folder; raises ModelError for one that cannot be used.

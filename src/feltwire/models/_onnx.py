@@ -14,7 +14,7 @@ from feltwire.interfaces import Predictions, Span
 from feltwire.models._bundle import GRAPH, OUTSIDE, TOKENIZER, Head, Manifest
 from feltwire.models._case import case_types
 from feltwire.models._pieces import PieceEncoding, PieceTokenizer, fits
-from feltwire.models._session import Floats, RuntimeName, line, open_session
+from feltwire.models._session import Floats, Grid, RuntimeName, line, open_session
 from feltwire.models._words import WordEncoding, WordTokenizer, is_words
 
 AnyEncoding: TypeAlias = Encoding | WordEncoding | PieceEncoding
@@ -36,7 +36,7 @@ class OnnxModel:
     probabilities do not depend on its neighbours.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, threads: int, runtime: RuntimeName = "onnxruntime") -> None:
+    def __init__(self, folder: Path, manifest: Manifest, *, threads: int, runtime: RuntimeName = "auto") -> None:
         """Raises ModelError when the bundle cannot be used: a missing tensor, labels that do not fit."""
         self.name = f"{manifest.name}@{manifest.version}"
         self.languages = manifest.languages
@@ -50,7 +50,7 @@ class OnnxModel:
         self._where = f"bundle {folder}"
         self._tokenizer, self._pad = _tokenizer(folder, manifest)
         self._with_places = any(head.kind == "spans" for head in manifest.heads.values())
-        self._session = open_session(folder / GRAPH, threads=threads, runtime=runtime)
+        self._session = open_session(folder / GRAPH, threads=threads, runtime=runtime, bf16=manifest.bf16)
         self.runtime = self._session.runtime
         self._outputs = {name: head.output or name for name, head in manifest.heads.items()}
         self._inputs = list(self._session.inputs)
@@ -66,7 +66,7 @@ class OnnxModel:
         }
         answer[TRUNCATED] = np.array([[bool(one.overflowing)] for one in encodings], np.float32).reshape(-1, 1)
         types = self._types(texts, encodings)
-        for rows in _batches([len(one.ids) for one in encodings]):
+        for rows in _batches([len(one.ids) for one in encodings], self._session.grid):
             logits = self._run([encodings[row] for row in rows], [types[row] for row in rows] if types else None)
             for (name, head), given in zip(self.manifest.heads.items(), logits, strict=True):
                 column = answer[name]
@@ -111,20 +111,29 @@ class OnnxModel:
         return list(found.values())
 
     def _run(self, encodings: Sequence[AnyEncoding], types: list[list[int]] | None = None) -> list[Floats]:
-        """The heads' logits for one padded batch."""
-        return self._session.run(list(self._outputs.values()), self._feed(encodings, types))
+        """The heads' logits for one padded batch, without what was padded to a grid."""
+        logits = self._session.run(list(self._outputs.values()), self._feed(encodings, types))
+        if self._session.grid is None:
+            return logits
+        length = _length(encodings)
+        spans = [head.kind == "spans" for head in self.manifest.heads.values()]
+        cut = [given[: len(encodings)] for given in logits]
+        return [given[:, :length] if of_tokens else given for given, of_tokens in zip(cut, spans, strict=True)]
 
     def _feed(self, encodings: Sequence[AnyEncoding], types: list[list[int]] | None) -> dict[str, Ints]:
         """One padded batch."""
-        # A text without a single token gets one of padding: a mean over nothing would be no number.
-        length = max(1, *(len(one.ids) for one in encodings))
-        feed = {name: np.zeros((len(encodings), length), np.int64) for name in self._inputs}
+        grid = self._session.grid
+        length = _length(encodings, grid)
+        number = len(encodings) if grid is None else _grid_rows(grid, length)
+        feed = {name: np.zeros((number, length), np.int64) for name in self._inputs}
         ids, mask = feed["input_ids"], feed.get("attention_mask")
         ids[:] = self._pad
+        if mask is not None:  # a mean over nothing would be no number
+            mask[:, 0] = 1
         for row, one in enumerate(encodings):
             ids[row, : len(one.ids)] = one.ids
             if mask is not None:
-                mask[row, : max(1, len(one.ids))] = 1
+                mask[row, : len(one.ids)] = 1
             if types is not None:
                 feed["token_type_ids"][row, : len(one.ids)] = types[row]
         return feed
@@ -171,8 +180,29 @@ def _tokenizer(folder: Path, manifest: Manifest) -> tuple[Any, int]:
     return tokenizer, int(pad)
 
 
-def _batches(lengths: list[int]) -> Iterator[list[int]]:
-    """Row numbers in batches of rows of like length, none above MAX_ROWS or, padded, MAX_TOKENS."""
+def _length(encodings: Sequence[AnyEncoding], grid: Grid | None = None) -> int:
+    """The tokens of a padded batch, one at least."""
+    length = max(1, *(len(one.ids) for one in encodings))
+    return length if grid is None else -(-length // grid.step) * grid.step
+
+
+def _grid_rows(grid: Grid, length: int) -> int:
+    return max(1, min(grid.rows, MAX_TOKENS // length))
+
+
+def _batches(lengths: list[int], grid: Grid | None = None) -> Iterator[list[int]]:
+    """Row numbers in batches of rows of like length, none above MAX_ROWS or, padded, MAX_TOKENS.
+
+    With a grid, only rows that are padded to the same length come together.
+    """
+    if grid is not None:
+        by_length: dict[int, list[int]] = {}
+        for row, length in enumerate(lengths):
+            by_length.setdefault(max(1, -(-length // grid.step)) * grid.step, []).append(row)
+        for length, alike in sorted(by_length.items()):
+            number = _grid_rows(grid, length)
+            yield from (alike[start : start + number] for start in range(0, len(alike), number))
+        return
     rows: list[int] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         if rows and (len(rows) == MAX_ROWS or (len(rows) + 1) * lengths[row] > MAX_TOKENS):
