@@ -17,7 +17,7 @@ from feltwire.columns import TRUNCATED
 from feltwire.errors import ConfigError, ModelError
 from feltwire.models import _onnx
 from feltwire.models._formats import open_bundle
-from feltwire.models._session import Grid, bundled
+from feltwire.models._session import Grid
 from feltwire.registry import create
 from feltwire.scoring import load, score_texts
 
