@@ -15,7 +15,7 @@ from tests.bundles import onnx_writer as onnx
 
 from feltwire.columns import TRUNCATED
 from feltwire.errors import ConfigError, ModelError
-from feltwire.models import _onnx
+from feltwire.models import _onnx, bundled
 from feltwire.models._formats import open_bundle
 from feltwire.models._session import Grid
 from feltwire.registry import create
