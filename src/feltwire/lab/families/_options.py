@@ -10,6 +10,14 @@ def _listed(given: Any) -> Any:
     return given.split(",") if isinstance(given, str) else given
 
 
+Words = Annotated[int, Field(ge=4, le=8192, description="words of a text that are read")]
+Width = Annotated[int, Field(ge=1, le=4096, description="width of a word's vector")]
+Decay = Annotated[float, Field(ge=0, le=1, description="of AdamW; not for biases and norms")]
+Batch = Annotated[int, Field(ge=1, le=65_536, description="texts of an update")]
+Clip = Annotated[float, Field(gt=0, description="the norm that gradients are cut to")]
+Bf16 = Annotated[bool, Field(description="compute in bfloat16 where that is safe")]
+
+
 class RecurrentOptions(BaseModel):
     """The network and its training."""
 
@@ -18,7 +26,7 @@ class RecurrentOptions(BaseModel):
     cell: Annotated[Literal["gru", "lstm"], Field(description="the kind of every layer")] = "gru"
     words: Annotated[int, Field(ge=1, le=1_000_000, description="the most frequent words, which get a vector")] = 10_000
     oov_buckets: Annotated[int, Field(ge=1, le=100_000, description="vectors that all other words share")] = 500
-    embedding: Annotated[int, Field(ge=1, le=4096, description="width of a word's vector")] = 200
+    embedding: Width = 200
     layers: Annotated[
         tuple[int, ...],
         BeforeValidator(_listed),
@@ -26,14 +34,14 @@ class RecurrentOptions(BaseModel):
     ] = (100, 100)
     last: Annotated[int, Field(ge=1, le=4096, description="units of the last layer, which reads forward")] = 200
     dropout: Annotated[float, Field(ge=0, lt=1, description="behind the embedding and every layer")] = 0.3
-    max_tokens: Annotated[int, Field(ge=4, le=8192, description="words of a text that are read")] = 128
+    max_tokens: Words = 128
     learning_rate: Annotated[float, Field(gt=0, le=1, description="of AdamW")] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW")] = 0.01
-    batch: Annotated[int, Field(ge=1, le=65_536, description="texts of an update")] = 64
+    weight_decay: Decay = 0.01
+    batch: Batch = 64
     epochs: Annotated[int, Field(ge=1, le=10_000, description="at most so many")] = 30
     patience: Annotated[int, Field(ge=1, le=1000, description="epochs without a better score that end it")] = 4
-    clip: Annotated[float, Field(gt=0, description="the norm that gradients are cut to")] = 1.0
-    bf16: Annotated[bool, Field(description="compute in bfloat16 where that is safe")] = False
+    clip: Clip = 1.0
+    bf16: Bf16 = False
 
 
 class DeepMojiOptions(BaseModel):
@@ -53,19 +61,19 @@ class DeepMojiOptions(BaseModel):
     new_words: Annotated[
         int, Field(ge=0, le=1_000_000, description="frequent words that a checkpoint's vocabulary gets on top")
     ] = 10_000
-    embedding: Annotated[int, Field(ge=1, le=4096, description="width of a word's vector")] = 256
+    embedding: Width = 256
     units: Annotated[int, Field(ge=1, le=4096, description="units of an LSTM, each direction")] = 512
     embedding_dropout: Annotated[float, Field(ge=0, lt=1, description="of whole channels of the embedding")] = 0.25
     dropout: Annotated[float, Field(ge=0, lt=1, description="before the softmax")] = 0.5
-    max_tokens: Annotated[int, Field(ge=4, le=8192, description="words of a text that are read")] = 128
+    max_tokens: Words = 128
     learning_rate: Annotated[float, Field(gt=0, le=1, description="for new layers")] = 1e-3
     thaw_rate: Annotated[float, Field(gt=0, le=1, description="for layers that were trained before")] = 1e-4
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW")] = 0.0
-    batch: Annotated[int, Field(ge=1, le=65_536, description="texts of an update")] = 64
+    weight_decay: Decay = 0.0
+    batch: Batch = 64
     epochs: Annotated[int, Field(ge=1, le=10_000, description="of each stage, at most")] = 30
     patience: Annotated[int, Field(ge=1, le=1000, description="epochs without a better score that end a stage")] = 3
-    clip: Annotated[float, Field(gt=0, description="the norm that gradients are cut to")] = 1.0
-    bf16: Annotated[bool, Field(description="compute in bfloat16 where that is safe")] = False
+    clip: Clip = 1.0
+    bf16: Bf16 = False
 
 
 class TransformerOptions(BaseModel):
@@ -84,11 +92,11 @@ class TransformerOptions(BaseModel):
     max_tokens: Annotated[int, Field(ge=4, le=512, description="of a text, special ones counted")] = 128
     learning_rate: Annotated[float, Field(gt=0, le=1, description="of AdamW, at its highest")] = 1e-5
     warmup: Annotated[float, Field(ge=0, lt=1, description="share of the updates in which the rate rises")] = 0.1
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW; not for biases and norms")] = 0.01
-    batch: Annotated[int, Field(ge=1, le=65_536, description="texts of an update")] = 32
+    weight_decay: Decay = 0.01
+    batch: Batch = 32
     epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the texts, at most")] = 2
     patience: Annotated[
         int, Field(ge=0, le=1000, description="epochs without a better score that end it; 0: all are run")
     ] = 0
-    clip: Annotated[float, Field(gt=0, description="the norm that gradients are cut to")] = 1.0
-    bf16: Annotated[bool, Field(description="compute in bfloat16 where that is safe")] = False
+    clip: Clip = 1.0
+    bf16: Bf16 = False
