@@ -6,6 +6,7 @@ Political Conflict", Political Analysis 16 (4), 2008, equations 15, 16, 18, 20 t
 term. What differs need not be why: nothing here speaks of causes. The formulas stand in docs/mood.md.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,7 @@ MIN_POSTS: Final = 20
 PRIOR_POSTS: Final = 100.0
 """How many posts the prior weighs: the strength by which rare terms are drawn to no difference."""
 TYPICAL: Final = 5
+_CHANGING: Final = re.compile(r"https?://\S+|[@#]\S+|\d+")
 _NOT_DIFFERENT_POINTS: Final = 5.0
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -342,8 +344,8 @@ def _typical(now: pa.Table, found: list[Term]) -> tuple[dict[str, Any], ...]:
 
 
 def _gist(text: str | None) -> str:
-    """A text by its first words: what shared and slightly changed copies have in common."""
-    return " ".join((text or "").casefold().split()[:8])
+    """A text by its first words, without handles, tags, links and numbers: what slightly changed copies share."""
+    return " ".join(_CHANGING.sub(" ", (text or "").casefold()).split()[:5])
 
 
 def _minutes(start: datetime, end: datetime) -> float:

@@ -18,7 +18,7 @@ from feltwire.mood.shares import signed, times
 LEAD: Final = 60
 """Windows before a window that it is measured against."""
 MIN_LEAD: Final = 20
-"""Of these, so many must have posts: otherwise nothing is said."""
+"""Of these, so many must be known, counted from the first that has posts: otherwise nothing is said."""
 MIN_POSTS: Final = 30
 """Posts that a window must have to be a spike."""
 BEYOND: Final = 4.0
@@ -134,10 +134,10 @@ def finding(
     turns = [one for one in found if one.kind == "turn"]
     if turns:
         last = turns[-1]
-        verb = "rising" if last.rising else "falling"
         place = data.place(last.start)
         at, now = data.pooled(place - 2, place + 3), data.pooled(data.size - LASTING, data.size)
-        return f"Mood has been {verb} since {_clock(last.start, zone, every)}, from {signed(at)} to {signed(now)}"
+        way = "up" if last.rising else "down"
+        return f"Mood turned {way} at {_clock(last.start, zone, every)}, from {signed(at)} to {signed(now)} now"
     return _calm(mood, usual_range(series, lead=lead))
 
 
@@ -225,10 +225,11 @@ def _spikes(data: _Data, lead: int) -> list[tuple[int, int, tuple[str, ...]]]:
     """(first window, last window of the span, what is beyond) of every run of windows that stand out."""
     net = data.net
     runs: list[list[tuple[int, tuple[str, ...], int]]] = []
+    begun = int(np.argmax(data.n > 0)) if data.n.any() else data.size  # before its first post nobody was listening
     for place in range(max(1, lead), data.size):
-        before = slice(max(0, place - LEAD), place)
+        before = slice(max(begun, place - LEAD), place)
         by, sign = [], 0
-        if data.n[before].astype(bool).sum() >= MIN_LEAD and data.n[place] >= MIN_POSTS:
+        if place - begun >= MIN_LEAD and data.n[place] >= MIN_POSTS:
             offset = _beyond(net[place], net[before], _mood_error(data, place, before))
             if data.scored[place] >= MIN_POSTS and offset:
                 by, sign = ["mood"], offset
@@ -326,7 +327,8 @@ def _moment(data: _Data, kind: Kind, span: tuple[int, int], by: tuple[str, ...],
     first, last = span
     before = data.pooled(first - (LEAD if kind == "spike" else LASTING), first)
     now = data.pooled(first, last + 1)
-    usual = float(np.median(data.n[max(0, first - LEAD) : first])) if first else 0.0
+    begun = int(np.argmax(data.n > 0))
+    usual = float(np.median(data.n[max(begun, first - LEAD) : first])) if first > begun else 0.0
     posts = data.n[first : last + 1]
     many = float(posts.mean())
     if rising is None:

@@ -1,5 +1,6 @@
 """A view as a SQL predicate, over the lake's sums or over its posts. Every value goes through `lake.reader.literal`."""
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -42,7 +43,7 @@ def of_query(query: str) -> str:
     try:
         return _expression(parse(query))
     except ConfigError:
-        words = [word for word in query.replace('"', " ").split() if any(map(str.isalnum, word))]
+        words = [word for word in re.findall(r"[^\s\"()]+", query) if any(map(str.isalnum, word))]
         return " and ".join(_text("text", word) for word in words[:50]) or "true"
 
 

@@ -42,8 +42,10 @@ def words(texts: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
 
 
 def has_word(column: str, word: str) -> str:
-    """SQL that is true where the text in `column` has the word."""
+    """SQL that is true where the text in `column` has the word; nowhere, where it is none by the rules above."""
     wanted = word.lower().replace("’", "'")
+    if words(pa.array([wanted], pa.string()))[1].to_pylist() != [wanted]:
+        return "false"
     plain = f"replace(regexp_replace(lower({column}), {literal(NOISE)}, ' ', 'g'), '’', '''')"
     pattern = rf"(^|[^{_IN_WORD}'])'*{escaped(wanted)}'*($|[^{_IN_WORD}'])"
     matches = f"regexp_like({plain}, {literal(pattern)})"
