@@ -160,7 +160,7 @@ class ServeSettings(_Section):
     port: int = Field(default=8050, ge=0, le=65_535, description="The port; 0 takes a free one.")
     token: SecretStr | None = Field(
         default=None,
-        description="Who asks must bring it, as `Authorization: Bearer …`. From the environment only.",
+        description="Who asks must bring it, as `Authorization: Bearer …`. It allows all. From the environment only.",
         examples=["${FELTWIRE_TOKEN}"],
     )
     token_file: Path | None = Field(
@@ -168,14 +168,46 @@ class ServeSettings(_Section):
         description="A file that holds the token, readable by its owner only (mode 600).",
         examples=["token"],
     )
+    write_token: SecretStr | None = Field(
+        default=None,
+        description="A token that allows to read, to push posts and to correct labels. From the environment only.",
+        examples=["${FELTWIRE_WRITE_TOKEN}"],
+    )
+    write_token_file: Path | None = Field(
+        default=None, description="A file that holds it (mode 600).", examples=["write-token"]
+    )
+    read_token: SecretStr | None = Field(
+        default=None,
+        description="A token that allows to read and to have texts scored. From the environment only.",
+        examples=["${FELTWIRE_READ_TOKEN}"],
+    )
+    read_token_file: Path | None = Field(
+        default=None, description="A file that holds it (mode 600).", examples=["read-token"]
+    )
     ready_lag: int = Field(
         default=1_000_000, ge=0, description="Records that the lake may be behind the log before `/readyz` says 503."
     )
+    rate: float = Field(
+        default=1_000.0,
+        gt=0,
+        le=1_000_000,
+        description="Requests a second that one client of the API may make, twice as many at once; more get 429.",
+    )
+    max_body_mb: float = Field(
+        default=8.0, gt=0, le=256, description="A larger request is declined (413), in MB of 1,000,000 bytes."
+    )
+    max_texts: int = Field(default=1_024, ge=1, le=100_000, description="Texts in a request to `/api/v1/score`.")
+    max_streams: int = Field(default=64, ge=0, le=10_000, description="Clients of `/api/v1/stream` at a time.")
 
     @model_validator(mode="after")
     def _one_token(self) -> "ServeSettings":
-        if self.token and self.token_file:
-            raise ValueError("token and token_file exclude each other")
+        for name in ("token", "write_token", "read_token"):
+            if getattr(self, name) and getattr(self, f"{name}_file"):
+                raise ValueError(f"{name} and {name}_file exclude each other")
+        if not (self.token or self.token_file):
+            for name in ("write_token", "read_token"):
+                if getattr(self, name) or getattr(self, f"{name}_file"):
+                    raise ValueError(f"{name} needs token or token_file beside it: without one, nobody may do all")
         return self
 
 
@@ -276,7 +308,7 @@ def _one_line(error: ValidationError, raw: Mapping[str, Any]) -> str:
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "value_error" and isinstance(first["input"], dict):
         return f"{key}: {message}"
-    came = "(hidden)" if where[-1:] == ("token",) else repr(_at(raw, where))
+    came = "(hidden)" if str(where[-1]).endswith("token") else repr(_at(raw, where))
     return f"{key} = {came}: {message[:1].lower()}{message[1:]}"
 
 
@@ -342,12 +374,16 @@ def _refuse_twins(section: str, names: list[str]) -> None:
         raise ConfigError(f"{section}: the name {twins[0]!r} came twice; each needs a name of its own")
 
 
-def token(settings: Settings) -> str | None:
-    """The token that the web server asks for, or None. Raises ConfigError where its file is not private."""
-    serve = settings.serve
-    if serve.token_file:
-        text = configfile.read_secret(serve.token_file, "serve.token_file").strip()
+def token(settings: Settings, name: str = "token") -> str | None:
+    """A token that the web server asks for, or None; `name` is its setting: `token`, `write_token` or `read_token`.
+
+    Raises ConfigError where its file is not private.
+    """
+    file: Path | None = getattr(settings.serve, f"{name}_file")
+    if file:
+        text = configfile.read_secret(file, f"serve.{name}_file").strip()
         if not text:
-            raise ConfigError(f"serve.token_file: {serve.token_file} is empty")
+            raise ConfigError(f"serve.{name}_file: {file} is empty")
         return text
-    return serve.token.get_secret_value() if serve.token else None
+    given: SecretStr | None = getattr(settings.serve, name)
+    return given.get_secret_value() if given else None

@@ -76,12 +76,13 @@ def _put(raw: Any, keys: list[str], value: Any, name: str) -> None:
 def refuse_plain_token(raw: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     """A secret does not stand in a file that is shared: raises ConfigError for a token written out."""
     serve = raw.get("serve")
-    token = serve.get("token") if isinstance(serve, dict) else None
-    if isinstance(token, str) and "${" not in token and f"{PREFIX}SERVE__TOKEN" not in environ:
-        raise ConfigError(
-            "serve.token: a secret does not stand in the file: write ${NAME} and set NAME in the environment, "
-            "or name a file of mode 600 in serve.token_file"
-        )
+    for name in ("token", "write_token", "read_token"):
+        token = serve.get(name) if isinstance(serve, dict) else None
+        if isinstance(token, str) and "${" not in token and f"{PREFIX}SERVE__{name.upper()}" not in environ:
+            raise ConfigError(
+                f"serve.{name}: a secret does not stand in the file: write ${{NAME}} and set NAME in the environment, "
+                f"or name a file of mode 600 in serve.{name}_file"
+            )
 
 
 def values(raw: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from feltwire.following import FollowerThread
 from feltwire.interfaces import Follower, LogReader, Position
 from feltwire.lake import Lake, open_lake
 from feltwire.plan import Plan, Progress, Report
-from feltwire.web.app import State, create_app
+from feltwire.web.app import FollowerState, State, create_app
 from feltwire.web.server import WebServer
 
 WATCH_S: Final = 0.25
@@ -38,7 +38,13 @@ class Listen:
     host: str = "127.0.0.1"
     port: int = 8050
     token: str | None = None
+    write_token: str | None = None
+    read_token: str | None = None
     ready_lag: int = 1_000_000
+    rate: float | None = None
+    max_body_bytes: int = 8_000_000
+    max_texts: int = 1_024
+    max_streams: int = 64
 
 
 class _Stop(threading.Event):
@@ -212,6 +218,18 @@ def _web_server(service: Service, listen: Listen) -> WebServer:
             return f"the engine ended: {service.error}"
         return None
 
+    def followers() -> tuple[FollowerState, ...]:
+        return tuple(
+            FollowerState(
+                name=one.name,
+                position=one.position,
+                alive=one.alive,
+                posts=one.applied,
+                error=None if one.error is None else str(one.error),
+            )
+            for one in service.followers
+        )
+
     runs = service.plan.lake is not None
     state = State(
         lake=service.lake if runs else None,
@@ -220,7 +238,17 @@ def _web_server(service: Service, listen: Listen) -> WebServer:
         trouble=trouble,
         pipeline=service.plan.pipeline,
         token=listen.token,
+        write_token=listen.write_token,
+        read_token=listen.read_token,
         ready_lag=listen.ready_lag,
+        model=service.plan.model,
+        tracks=service.plan.tracks,
+        sources=tuple(source.key for source in service.plan.sources),
+        followers=followers,
+        rate=listen.rate,
+        max_body_bytes=listen.max_body_bytes,
+        max_texts=listen.max_texts,
+        max_streams=listen.max_streams,
     )
     return WebServer(create_app(state), host=listen.host, port=listen.port, token=listen.token)
 

@@ -1,13 +1,12 @@
 """The service face, over a real server on loopback."""
 
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.cli.making import feltwire
+from tests.web.serving import served, serving
 
 from feltwire import metrics
 from feltwire.errors import ConfigError, LakeError
@@ -17,34 +16,6 @@ from feltwire.service import Listen, Service
 from feltwire.web.app import State, create_app, why_not_ready
 from feltwire.web.guard import is_loopback
 from feltwire.web.server import WebServer
-
-
-@pytest.fixture(scope="session")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake of the simulator's first records."""
-    folder = tmp_path_factory.mktemp("served")
-    done = feltwire(
-        "run", "--source", "simulator:?count=500&rate=50000&start=2026-03-01T12:00:00Z", "--until-idle",
-        "--lake", str(folder / "lake"), "--port", "0", cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder / "lake"
-
-
-@contextmanager
-def serving(state: State) -> Iterator[httpx.Client]:
-    server = WebServer(create_app(state), host="127.0.0.1", port=0, token=state.token)
-    server.start()
-    try:
-        with httpx.Client(base_url=server.url) as client:
-            yield client
-    finally:
-        server.stop()
-    assert not server.alive
-
-
-def served(lake: Path) -> Callable[[], Lake]:
-    return lambda: open_lake(str(lake))
 
 
 def test_the_face_of_a_lake(lake: Path, program: Callable[..., str]) -> None:

@@ -188,7 +188,7 @@ def serve(
     lake: LakePath = None,
     config: ConfigFile = None,
 ) -> None:
-    """Serve a lake that is there: `/healthz`, `/readyz` and `/metrics`. Nothing is ingested or processed.
+    """Serve a lake that is there: the API, `/healthz`, `/readyz` and `/metrics`. Nothing is ingested or processed.
 
     \b
       feltwire serve
@@ -295,7 +295,18 @@ def _service(
     listen: Listen | None = None
     if web:
         serve = settings.serve
-        listen = Listen(host=serve.host, port=serve.port, token=config.token(settings), ready_lag=serve.ready_lag)
+        listen = Listen(
+            host=serve.host,
+            port=serve.port,
+            token=config.token(settings),
+            write_token=config.token(settings, "write_token"),
+            read_token=config.token(settings, "read_token"),
+            ready_lag=serve.ready_lag,
+            rate=serve.rate,
+            max_body_bytes=round(serve.max_body_mb * 1e6),
+            max_texts=serve.max_texts,
+            max_streams=serve.max_streams,
+        )
     try:
         return Service(plan, engine=name, destinations=destinations, listen=listen)
     except ConfigError as error:

@@ -21,11 +21,12 @@ from feltwire.engines._pool import Pool
 from feltwire.engines._work import Done, Settled
 from feltwire.errors import ClaimError, ConfigError, FeltwireError, LakeError, LogError, PositionError, RetryableError
 from feltwire.interfaces import Log, Position
-from feltwire.lake import Lake, Owner, create_lake
+from feltwire.lake import Lake, Owner, added_tracks, create_lake
 from feltwire.lake.maintain import Maintainer, make_durable
 from feltwire.loading import Current
 from feltwire.pipeline import Pipeline, build
 from feltwire.plan import Plan
+from feltwire.tracks import Track
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,8 @@ class Processing:
     lake: Lake
     committer: Committer
     current: Current
-    pipeline: tuple[str, Pipeline]  # with the model of this URI
+    tracks: added_tracks.Followed
+    pipeline: tuple[tuple[str, tuple[Track, ...]], Pipeline]  # with the model of this URI and these tracks
     pool: Pool
     maintainer: Maintainer
     resources: ExitStack
@@ -113,7 +115,7 @@ class Processing:
         for partition in partitions:
             resources.enter_context(log.claim(plan.pipeline, partition))
         current = Current(plan.model)
-        pipeline = build(replace(plan, model=current.uri))
+        build(replace(plan, model=current.uri))  # what is wrong with it is told before anything is made
         owner = Owner(plan.pipeline, log.identity, len(ends))
         lake = create_lake(cast(str, plan.lake), owner, storage_options=plan.storage_options)
         committer = Committer(lake, log, partitions)
@@ -123,13 +125,16 @@ class Processing:
         committer.level()
         log.register(plan.pipeline, committer.lowest())
         resources.enter_context(current.followed())
+        tracks = added_tracks.Followed(lake.location, plan.tracks)
+        now = (current.uri, tracks.now())
         return cls(
             plan=plan,
             log=log,
             lake=lake,
             committer=committer,
             current=current,
-            pipeline=(current.uri, pipeline),
+            tracks=tracks,
+            pipeline=(now, build(replace(plan, model=now[0], tracks=now[1]))),
             pool=Pool(lake.location, plan.processes),
             maintainer=Maintainer(lake.location, lake.owner),
             resources=resources,
@@ -220,10 +225,10 @@ class Processing:
         return submitted
 
     def _pipeline(self) -> Pipeline:
-        """What the next batch goes through: with the model that serves now, the whole batch."""
-        uri = self.current.uri
-        if uri != self.pipeline[0]:
-            self.pipeline = (uri, build(replace(self.plan, model=uri)))
+        """What the next batch goes through: the whole of it with the model that serves now and the tracks of now."""
+        now = (self.current.uri, self.tracks.now())
+        if now != self.pipeline[0]:
+            self.pipeline = (now, build(replace(self.plan, model=now[0], tracks=now[1])))
         return self.pipeline[1]
 
     def _take_done(self) -> list[Done]:

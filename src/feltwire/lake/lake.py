@@ -46,14 +46,16 @@ class Lake:
         tracks: Sequence[str] = (),
         since: datetime | None = None,
         until: datetime | None = None,
+        sources: Sequence[str] = (),
+        langs: Sequence[str] = (),
         as_of: datetime | None = None,
     ) -> pa.Table:
-        """The mood by window and track, oldest first; `tracks` empty: every track.
+        """The mood by window and track, oldest first; `tracks`, `sources` or `langs` empty: all (`und`: unknown).
 
         Columns: window (its start), track, the counts n…, share_ (of scored posts) and avg_ (mean probability) of
         each sentiment, and net = share_positive - share_negative. What cannot be divided is 0.0.
         """
-        span = rollup.Span(since=since, until=until, tracks=tracks, as_of=as_of)
+        span = rollup.Span(since=since, until=until, tracks=tracks, sources=sources, langs=langs, as_of=as_of)
         with _reachable(self.location):
             return rollup.roll_up(self.location, self.owner, span, windows.parse_every(every))
 
@@ -64,11 +66,13 @@ class Lake:
         track: str = schema.ALL_TRACKS,
         since: datetime | None = None,
         until: datetime | None = None,
+        sources: Sequence[str] = (),
+        langs: Sequence[str] = (),
         limit: int = 20,
         as_of: datetime | None = None,
     ) -> pa.Table:
         """What people use most, most used first: kind, term, n, n_negative, n_positive; at most `limit` a kind."""
-        span = rollup.Span(since=since, until=until, tracks=[track], as_of=as_of)
+        span = rollup.Span(since=since, until=until, tracks=[track], sources=sources, langs=langs, as_of=as_of)
         with _reachable(self.location):
             return rollup.count_terms(self.location, self.owner, span, kind, limit)
 
@@ -101,6 +105,18 @@ class Lake:
             raise ConfigError(f"{field!r} cannot be corrected: expected one of {', '.join(CORRECTABLE)}")
         if not self.sql(f"select 1 from posts where id = {literal(post_id)} limit 1").num_rows:
             raise ConfigError(f"the lake has no post {post_id!r}")
+        self._say(post_id, field, value, by)
+
+    def retract(self, post_id: str, field: str, by: str) -> bool:
+        """Take a correction back, by a row without a value; False where there is none to take back."""
+        where = f"post_id = {literal(post_id)} and field = {literal(field)}"
+        latest = f"select value from corrections where {where} order by at desc, value desc nulls last limit 1"
+        if not self.sql(f"select 1 from ({latest}) where value is not null").num_rows:
+            return False
+        self._say(post_id, field, None, by)
+        return True
+
+    def _say(self, post_id: str, field: str, value: str | None, by: str) -> None:
         row = {"post_id": post_id, "field": field, "value": value, "by": by, "at": datetime.now(UTC)}
         batch = pa.RecordBatch.from_pylist([row], schema=schema.CORRECTIONS)
         with _reachable(self.location):

@@ -14,6 +14,7 @@ from feltwire.lake.reader import Snapshot, batches, literal, run_sql
 from feltwire.lake.storage import Location
 from feltwire.lake.tables import Owner
 
+UNKNOWN_LANG: Final = "und"
 _MONDAY: Final = datetime(1970, 1, 5, tzinfo=UTC)  # windows of any length are counted from here
 _COUNTS: Final = (*schema.SUMS, *schema.P_SUMS)
 _TERMS: Final = pa.schema(
@@ -23,17 +24,26 @@ _TERMS: Final = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Which sums are asked for: a time (`until` excluded), some tracks (none: all), perhaps as of a time."""
+    """Which sums are asked for: a time (`until` excluded), some tracks, sources and languages (none: all), perhaps as
+    of a time. The language `und` is that of posts whose language nobody knows."""
 
     since: datetime | None = None
     until: datetime | None = None
     tracks: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    langs: Sequence[str] = ()
     as_of: datetime | None = None
 
     def predicate(self, column: str = "minute") -> str:
         """The span as SQL, beginning with `true`."""
         found = "true" + between(column, self.since, self.until)
-        return found + (f" and track in ({', '.join(literal(track) for track in self.tracks)})" if self.tracks else "")
+        if self.tracks:
+            found += f" and track in ({', '.join(literal(track) for track in self.tracks)})"
+        if self.sources:
+            found += f" and source in ({', '.join(literal(source) for source in self.sources)})"
+        if self.langs:
+            found += f" and coalesce(lang, {literal(UNKNOWN_LANG)}) in ({', '.join(map(literal, self.langs))})"
+        return found
 
     def picks(self, sums: pa.Table) -> pa.Table:
         """The rows of a table of sums that the span holds."""
@@ -44,6 +54,11 @@ class Span:
             mask = pc.and_(mask, pc.less(sums["minute"], pa.scalar(self.until, schema.TIME)))
         if self.tracks:
             mask = pc.and_(mask, pc.is_in(sums["track"], pa.array(self.tracks, pa.string())))
+        if self.sources:
+            mask = pc.and_(mask, pc.is_in(sums["source"], pa.array(self.sources, pa.string())))
+        if self.langs:
+            lang = pc.fill_null(sums["lang"], UNKNOWN_LANG)
+            mask = pc.and_(mask, pc.is_in(lang, pa.array(self.langs, pa.string())))
         return sums.filter(mask)
 
 

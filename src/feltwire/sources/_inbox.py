@@ -4,8 +4,8 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,6 +30,25 @@ class Declined(Exception):  # noqa: N818  # an answer to a client, no error of t
         self.status = status
         self.detail = detail
         self.retry_after_s = retry_after_s
+
+
+_LISTENING: Final[dict[str, "Inbox"]] = {}
+
+
+@contextmanager
+def offered(name: str, inbox: "Inbox") -> Iterator[None]:
+    """While the block runs, others of this process find the inbox under its source's name."""
+    _LISTENING[name] = inbox
+    try:
+        yield
+    finally:
+        if _LISTENING.get(name) is inbox:
+            del _LISTENING[name]
+
+
+def listening() -> dict[str, "Inbox"]:
+    """{source: its inbox} of the push sources that are being read in this process."""
+    return dict(_LISTENING)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ import time
 import uuid
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import accumulate
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from starlette.routing import Route
 from feltwire import schema
 from feltwire.errors import ConfigError, FatalError
 from feltwire.interfaces import Cursor
-from feltwire.sources._inbox import Declined, Inbox, Posted, parse_body, settle
+from feltwire.sources._inbox import Declined, Inbox, Posted, offered, parse_body, settle
 from feltwire.sources._names import parse_columns
 from feltwire.sources._pace import HEARTBEAT_S
 from feltwire.sources._rows import Rows
@@ -85,8 +86,10 @@ class PushSource:
         inbox = Inbox(self._options.max_waiting, max(64_000_000, round(self._options.max_body_mb * 2e6)))
         server = _Server(_app(inbox, self._options), self._listen())
         pending: list[Posted] = []
+        resources = ExitStack()
         try:
             server.start()
+            resources.enter_context(offered(self._options.source, inbox))
             while True:
                 pending = inbox.take(HEARTBEAT_S)
                 if not pending:
@@ -100,6 +103,7 @@ class PushSource:
                 settle(list(zip(pending, refused, strict=True)))
                 pending = []
         finally:
+            resources.close()
             gone = Declined(503, "the posts were not stored: send them again", retry_after_s=5)
             settle([(posted, gone) for posted in (*pending, *inbox.close())])
             server.stop()

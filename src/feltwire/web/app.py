@@ -1,56 +1,50 @@
-"""The service face: `/healthz`, `/readyz` and `/metrics` of a running engine or of a lake that lies there."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""The service face: health, metrics and the API of a running engine or of a lake that lies there."""
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from feltwire import metrics
+from feltwire import __version__, metrics
 from feltwire.errors import FeltwireError
-from feltwire.interfaces import LogReader
-from feltwire.lake import Lake
-from feltwire.plan import Progress
-from feltwire.web.guard import Guard, has_token
+from feltwire.web import api, openapi, problems
+from feltwire.web.batcher import Batcher
+from feltwire.web.context import Context, FollowerState, State
+from feltwire.web.guard import Guard
+from feltwire.web.limits import Limits
 
-
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """What the face shows. Everything is asked anew on each request, and may fail."""
-
-    lake: Callable[[], Lake] | None = None  # None: this process only ingests
-    log: Callable[[], LogReader] | None = None  # to tell the lag where no engine runs here
-    progress: Callable[[], Progress | None] | None = None  # of the engine in this process; None: there is none
-    trouble: Callable[[], str | None] = lambda: None  # why this process is of no use, in one line
-    pipeline: str = "main"
-    token: str | None = None
-    ready_lag: int = 1_000_000
-    """Records that the lake may be behind the log."""
+__all__ = ["FollowerState", "State", "create_app", "exposition", "lag", "why_not_ready"]
 
 
 def create_app(state: State) -> FastAPI:
-    """The application. It says nothing of posts, and with a token all but health and readiness ask for it."""
-    app = FastAPI(title="Feltwire", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, token=state.token, open_paths=frozenset({"/healthz", "/readyz"}))
+    """The application. With a token all but health and readiness ask for it."""
+    app = FastAPI(
+        title="Feltwire", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
+    app.state.context = Context(state, Batcher(state.model))
+    app.add_middleware(Limits, max_body_bytes=state.max_body_bytes, rate=state.rate)
+    app.add_middleware(Guard, tokens=state.tokens, open_paths=frozenset({"/healthz", "/readyz"}))
+    problems.install(app)
 
-    @app.get("/healthz", response_class=PlainTextResponse)
+    @app.get("/healthz", response_class=PlainTextResponse, include_in_schema=False)
     def healthz() -> str:
         """The process is alive."""
         return "ok\n"
 
-    @app.get("/readyz", response_class=PlainTextResponse)
+    @app.get("/readyz", response_class=PlainTextResponse, include_in_schema=False)
     def readyz(request: Request) -> Response:
         """The lake can be read and is not far behind; otherwise 503 and, for who may know, the reason in one line."""
         reason = why_not_ready(state)
-        if reason is not None and state.token is not None and not has_token(request.headers, state.token):
+        if reason is not None and request.scope.get("state", {}).get("access") is None:
             reason = "not ready"
         return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", status_code=503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", include_in_schema=False)
     def show_metrics() -> Response:
         """Prometheus text."""
         return Response(exposition(state), media_type=metrics.CONTENT_TYPE)
 
+    app.include_router(api.router)
+    openapi.install(app)
+    # The page's place: it mounts itself behind every route above, and takes what is left.
     return app
 
 

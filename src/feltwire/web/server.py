@@ -22,6 +22,7 @@ class WebServer:
         Raises ConfigError where the port is taken, or where others could reach it and no token is set.
         """
         check_host(host, token)
+        self._app = app
         name = host.strip("[]")
         family = socket.AF_INET6 if ":" in name else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
@@ -56,6 +57,9 @@ class WebServer:
     def stop(self) -> None:
         """End after the requests at hand, within a few seconds."""
         self._server.should_exit = True
+        context = getattr(self._app.state, "context", None)
+        if context is not None:
+            context.close()
         if self._thread.ident is not None:
             self._thread.join(10)
         self._socket.close()
