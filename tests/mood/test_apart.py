@@ -38,8 +38,9 @@ def compare(now: list[dict[str, Any]], before: list[dict[str, Any]]) -> apart.Ap
     return apart.set_apart(posts(now), posts(before, start), span=SPAN, before_span=BEFORE)
 
 
-CALM = [{"text": f"nice view {i} of the sea", "sentiment": ("positive", "neutral")[i % 2]} for i in range(600)]
-UPSET = [
+Rows = list[dict[str, Any]]
+CALM: Rows = [{"text": f"nice view {i} of the sea", "sentiment": ("positive", "neutral")[i % 2]} for i in range(600)]
+UPSET: Rows = [
     *({"text": f"flight cancelled again {i}", "sentiment": "negative", "hashtags": ["down"], "category": "Delay"}
       for i in range(60)),
     *({"text": f"nice view {i} of the sea", "sentiment": ("positive", "neutral")[i % 2]} for i in range(60)),
@@ -78,7 +79,8 @@ def test_a_language_that_comes_in_is_said_to_differ() -> None:
 def test_nothing_sets_apart_what_is_alike() -> None:
     found = compare(CALM[:200], CALM)
     assert found.terms == ()
-    assert found.driver is found.first is None
+    assert found.driver is None
+    assert found.first is None
     assert found.headline == "No word, hashtag, name or category sets these posts apart."
     assert found.rest.startswith("Mood is +50, as before. 200 posts in 8 minutes")
 
