@@ -1,0 +1,56 @@
+"""What the page's functions are given: the service's state, and how to ask its lake."""
+
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from feltwire.errors import LakeError
+from feltwire.lake import Lake
+from feltwire.lake.reader import Snapshot
+from feltwire.mood import read
+from feltwire.tracks import Track
+from feltwire.web.context import State
+
+__all__ = ["Context", "State"]
+
+
+@dataclass
+class Context:
+    """One page application: what it shows and nothing of who looks at it."""
+
+    state: State
+    """`lake`, `log`, `progress` and `pipeline`: callables that are asked anew each time and may fail."""
+    _snapshot: Snapshot | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def lake(self) -> Lake:
+        """The lake. Raises FeltwireError while there is none."""
+        if self.state.lake is None:
+            raise LakeError("this process has no lake: it only ingests. Start the page where posts are processed")
+        return self.state.lake()
+
+    def snapshot(self) -> Snapshot:
+        """The lake as it was after the last commit that `forget` was told of: one for all regions, since opening the
+        tables takes longer than most questions. Raises FeltwireError while there is none."""
+        with self._lock:
+            if self._snapshot is None:
+                self._snapshot = read.snapshot(self.lake())
+            return self._snapshot
+
+    def forget(self) -> None:
+        """There is something new: the next `snapshot` is made anew."""
+        with self._lock:
+            self._snapshot = None
+
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks of the settings, as far as the state knows them."""
+        found: tuple[Track, ...] = getattr(self.state, "tracks", ())
+        return found
+
+    def model(self) -> str:
+        """The URI of the model that scores."""
+        return str(getattr(self.state, "model", "none:"))
+
+    def now(self) -> datetime:
+        """The time that ranges end at."""
+        return datetime.now(UTC)

@@ -1,0 +1,216 @@
+"""What keeps open pages up to date: one watcher of the lake, one answer for all who look at the same view.
+
+Every open page holds a WebSocket. The watcher notices a commit (a version of a table, without reading it), and for
+each view that somebody looks at, its regions are computed once and sent as the same text to all of them; a page is
+sent only the regions that changed. While nothing arrives nothing is read and nothing is sent. Dash's own WebSocket
+callbacks run, and serialise their answer, once a client; that is why they are not used here.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from feltwire.errors import FeltwireError
+from feltwire.lake.tables import open_table
+from feltwire.web.dashboard.context import Context
+
+logger = logging.getLogger(__name__)
+
+POLL_S: Final = 0.25
+FAST_S: Final = 1.0  # numbers and chart change at most so often
+SLOW_S: Final = 2.0  # lists and posts
+ROLL_S: Final = 60.0  # without any post the ranges still move on
+_CACHED: Final = 256
+
+T = TypeVar("T")
+
+
+class Watch:
+    """Notices commits. `fast` and `slow` are numbers that grow when something is new, at most every second or two."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._table: DeltaTable | None = None
+        self._seen = -2
+        self.fast = 1
+        self.slow = 1
+        self.behind_s: float | None = None
+        """Seconds between the arrival of the newest post and the moment at which it could be queried."""
+        self.error: str | None = None
+        self._fast_at = self._slow_at = self._rolled_at = time.monotonic()
+        self._waiting: set[asyncio.Event] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="page-watch")
+
+    def join(self, event: asyncio.Event) -> None:
+        """Set the event whenever `fast` or `slow` grows."""
+        self._waiting.add(event)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    def leave(self, event: asyncio.Event) -> None:
+        """Set it no longer; without anybody who waits, the lake is not looked at."""
+        self._waiting.discard(event)
+        if not self._waiting and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        fresh = False
+        while True:
+            found = await loop.run_in_executor(self._pool, self._look)
+            now = time.monotonic()
+            fresh = fresh or found or now - self._rolled_at >= ROLL_S
+            told = False
+            if fresh and now - self._fast_at >= FAST_S:
+                self.fast += 1
+                self._fast_at = self._rolled_at = now
+                fresh, told = False, True
+            if self.slow != self.fast and now - self._slow_at >= SLOW_S:
+                self.slow, self._slow_at, told = self.fast, now, True
+            if told:
+                for event in self._waiting:
+                    event.set()
+            await asyncio.sleep(POLL_S)
+
+    def _look(self) -> bool:
+        """Whether the lake has a new version since the last look."""
+        try:
+            if self._table is None:
+                self._table = open_table(self._context.lake().location, "ledger")
+            else:
+                self._table.update_incremental()
+            version = self._table.version()
+        except (FeltwireError, DeltaError, OSError) as error:
+            self._table, version = None, -1
+            self.error = " ".join(str(error).split())
+        else:
+            self.error = None
+        if version == self._seen:
+            return False
+        self._seen = version
+        self._context.forget()
+        if version >= 0:
+            self._measure()
+        return True
+
+    def _measure(self) -> None:
+        try:
+            day = datetime.now(UTC).date().isoformat()
+            found = self._context.lake().sql(f"select max(ingested_at) at from posts where day >= '{day}'")
+            newest = found["at"][0].as_py()
+        except (FeltwireError, OSError):
+            return
+        if newest is not None:
+            self.behind_s = max(0.0, (datetime.now(UTC) - newest).total_seconds())
+
+
+class Shared:
+    """Answers by key, each computed once, in threads, however many ask for it at the same time."""
+
+    def __init__(self, failed: Callable[[], None] = lambda: None) -> None:
+        """`failed` is called after an error, before anything is asked anew."""
+        self.failed = failed
+        self._found: OrderedDict[Any, asyncio.Future[Any]] = OrderedDict()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="page")  # a snapshot of the lake is asked by one at a time
+        self._others = ThreadPoolExecutor(2, thread_name_prefix="page-action")
+
+    async def get(self, key: Any, compute: Callable[[], T]) -> T:
+        """The answer to a key; `compute` runs if nobody has asked for it yet. An error is nobody's answer but theirs."""
+        future = self._found.get(key)
+        if future is None:
+            future = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(self._pool, compute))
+            self._found[key] = future
+            while len(self._found) > _CACHED:
+                self._found.popitem(last=False)
+        try:
+            answer: T = await asyncio.shield(future)
+        except Exception:
+            if self._found.get(key) is future:
+                del self._found[key]
+            self.failed()
+            raise
+        return answer
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run something beside: it does not wait for the regions, and they not for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._others, work)
+
+
+def encode(value: Any) -> str:
+    """Components and data as the JSON that the browser reads."""
+    return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.to_plotly_json()
+
+
+@dataclass
+class Sent:
+    """What a page has been sent: only what differs is sent again."""
+
+    parts: dict[str, int] = field(default_factory=dict)
+
+    def message(self, parts: dict[str, str]) -> str | None:
+        """The parts that are new to the page, as one message; None where all are known."""
+        new = {name: text for name, text in parts.items() if self.parts.get(name) != hash(text)}
+        if not new:
+            return None
+        self.parts.update({name: hash(text) for name, text in new.items()})
+        inner = ",".join(f"{json.dumps(name)}:{text}" for name, text in new.items())
+        return f'{{"parts":{{{inner}}}}}'
+
+
+Compute = Callable[[], dict[str, str]]
+Sender = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a page that is computed by itself: it may fail alone, and has a pace of its own."""
+
+    name: str
+    key: Any
+    """What it depends on beside the lake."""
+    slow: bool
+    compute: Compute
+    failed: Callable[[Exception], dict[str, str]]
+
+
+async def refresh(
+    regions: list[Region], watch: Watch, shared: Shared, sent: Sent, send: Sender, *, force: frozenset[str] = frozenset()
+) -> None:
+    """Bring a page up to date: the regions one after another, each sent as soon as it is there."""
+
+    async def one(region: Region) -> None:
+        version = watch.slow if region.slow else watch.fast
+        salt = time.monotonic_ns() if region.name in force else 0
+        try:
+            parts = await shared.get((region.name, region.key, version, salt), region.compute)
+        except asyncio.CancelledError:
+            raise
+        except FeltwireError as error:
+            parts = await shared.run(partial(region.failed, error))
+        except Exception as error:
+            logger.exception("the region %s of the page failed", region.name)
+            parts = await shared.run(partial(region.failed, error))
+        text = sent.message(parts)
+        if text is not None:
+            await send(text)
+
+    await asyncio.gather(*(one(region) for region in regions))
