@@ -8,30 +8,23 @@ money that was spent.
 import asyncio
 import fcntl
 import hashlib
-import json
 import os
 import random
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from feltwire.config import data_folder
 from feltwire.errors import ConfigError
+from feltwire.spend import Period, Purse, Record, SpentError, made_folder
 
-Period = Literal["day", "month", "total"]
+__all__ = ["LimitOptions", "Limits", "SpentError"]
 
-_RECORD_BYTES: Final = 512
 _POLL_S: Final = 0.02
 _CATCH_UP_S: Final = 0.02  # a sleep that ends late is made up for, by so much at most
-_MICRO: Final = 1_000_000
-
-T = TypeVar("T")
 
 
 class LimitOptions(BaseModel):
@@ -47,14 +40,6 @@ class LimitOptions(BaseModel):
     state: str = Field(default="", description="the folder that keeps what was spent")
 
 
-class SpentError(Exception):
-    """The spend limit is reached; the message says until when."""
-
-    def __init__(self, message: str, wait_s: float) -> None:
-        super().__init__(message)
-        self.wait_s = wait_s
-
-
 class Limits:
     """The limits of one address. `enter` before a call, `leave` after it."""
 
@@ -63,15 +48,15 @@ class Limits:
         key = hashlib.sha256(address.encode()).hexdigest()[:24]
         self._options = options
         self._turn = asyncio.Lock()
-        fleeting = _folder(Path(tempfile.gettempdir()) / f"feltwire-{os.getuid()}", private=True)
+        fleeting = made_folder(Path(tempfile.gettempdir()) / f"feltwire-{os.getuid()}", private=True)
         self._slots = _slots(str(fleeting / f"{key}.slots"))
-        self._pace = _Record(fleeting / f"{key}.rate") if options.rate else None
+        self._pace = Record(fleeting / f"{key}.rate") if options.rate else None
         self._spent = None
         if options.spend_limit is not None:
             if not options.cost_per_1000:
                 raise ConfigError("spend_limit needs cost_per_1000: what 1,000 calls cost")
-            folder = Path(options.state).expanduser() if options.state else data_folder() / "spent"
-            self._spent = _Record(_folder(folder) / f"{key}.json")
+            folder = Path(options.state).expanduser() if options.state else None
+            self._spent = Purse(address, limit=options.spend_limit, period=options.spend_period, folder=folder)
 
     async def enter(self, price: float) -> int:
         """Wait for a place and for the pace, and note the price; the place is handed back to `leave`.
@@ -82,7 +67,7 @@ class Limits:
             await asyncio.sleep(_POLL_S)
         try:
             if self._spent:
-                self._spent.change(lambda record: self._spend(record, price))
+                self._spent.spend(price)
             if self._pace:
                 async with self._turn:  # one at a time, or a killed process would leave times that nobody uses
                     await asyncio.sleep(self._pace.change(self._next_time))
@@ -98,7 +83,7 @@ class Limits:
     def refund(self, price: float) -> None:
         """A call was not made after all."""
         if self._spent:
-            self._spent.change(lambda record: self._spend(record, -price))
+            self._spent.spend(-price)
 
     def _next_time(self, record: dict[str, Any]) -> float:
         """Seconds until the next call may begin."""
@@ -109,70 +94,6 @@ class Limits:
             begin = now
         record["next"] = begin + every_s
         return max(0.0, begin - now)
-
-    def _spend(self, record: dict[str, Any], price: float) -> None:
-        limit = self._options.spend_limit or 0.0
-        name, left_s = _period(self._options.spend_period, datetime.now(UTC))
-        spent = int(record.get("spent", 0)) if record.get("period") == name else 0
-        if price > 0 and spent + round(price * _MICRO) > round(limit * _MICRO):
-            when = "for good" if left_s is None else f"until the {self._options.spend_period} ends (UTC)"
-            raise SpentError(
-                f"the spend limit of {limit:g} is reached: its posts wait {when}, or until spend_limit is raised",
-                60.0 if left_s is None else left_s,
-            )
-        record.update(period=name, spent=max(0, spent + round(price * _MICRO)))
-
-
-def _period(period: Period, now: datetime) -> tuple[str, float | None]:
-    """The name of a time's period, and the seconds that are left of it."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    match period:
-        case "day":
-            return f"{now:%Y-%m-%d}", (midnight + timedelta(days=1) - now).total_seconds()
-        case "month":
-            return f"{now:%Y-%m}", ((midnight.replace(day=1) + timedelta(days=32)).replace(day=1) - now).total_seconds()
-        case "total":
-            return "total", None
-
-
-def _folder(path: Path, *, private: bool = False) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ConfigError(f"{path}, where remote models keep their limits, cannot be made: {error.strerror}") from error
-    if private and path.stat().st_uid != os.getuid():
-        raise ConfigError(f"{path} belongs to somebody else: remote models would keep their limits there")
-    return path
-
-
-class _Record:
-    """A few values in a file, changed by one process at a time."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
-        self._path = path
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            os.close(self._file)
-
-    def change(self, change: Callable[[dict[str, Any]], T]) -> T:
-        """Let a function change the values; raises what it raises, with nothing changed."""
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            text = os.pread(self._file, _RECORD_BYTES, 0).strip(b" \0")
-            try:
-                record = json.loads(text or b"{}")
-            except ValueError as error:
-                raise ConfigError(f"{self._path} is no record of limits: remove it") from error
-            result = change(record)
-            os.pwrite(self._file, json.dumps(record).encode().ljust(_RECORD_BYTES), 0)
-            return result
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
 class _Slots:
