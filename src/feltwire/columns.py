@@ -17,6 +17,10 @@ Steps: TypeAlias = npt.NDArray[np.int64]  # probabilities as whole multiples of 
 TRUNCATED: Final = "truncated"
 """A key that `predict` may add to the heads: float32[rows, 1], 1 where the model itself left off the text's end."""
 
+UNSCORED: Final = "unscored"
+"""A key that `predict` may add to the heads: float32[rows, 1], 1 where there is nothing in the text to score. What
+stands in the heads is passed over: the row is not scored, and has not failed."""
+
 SCORED_BY: Final = "scored_by"
 """A key that `predict` of a model with `members` adds to the heads: float32[rows, 1], the number of the member that
 scored the row. What stands in a head that this member does not have is passed over: the columns are null."""

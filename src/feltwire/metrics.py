@@ -70,6 +70,14 @@ SOURCE_GAPS: Final = Counter(
 SOURCE_RECONNECTS: Final = Counter(
     "feltwire_source_reconnects", "Times that a source connected again.", ["source"], registry=REGISTRY
 )
+SOURCE_POSTS_READ: Final = Counter(
+    "feltwire_source_posts_read", "Posts that a source which bills by the post has delivered.", ["source"],
+    registry=REGISTRY,
+)  # fmt: skip
+SOURCE_SPENT: Final = Counter(
+    "feltwire_source_spent", "Money that reading a source has cost, by its option cost_per_1000.", ["source"],
+    registry=REGISTRY,
+)  # fmt: skip
 INGEST_WAITING: Final = Gauge(
     "feltwire_ingest_waiting", "1 while ingest takes nothing: the backlog is full, or the log cannot be written.",
     registry=REGISTRY,
@@ -112,6 +120,13 @@ AUTO_TEXTS: Final = Counter(
     ["scored_by"], registry=REGISTRY,
 )  # fmt: skip
 _MOVED: Final = (CLAUSES, AUTO_TEXTS)
+
+# The API.
+API_TEXTS: Final = Counter("feltwire_api_texts", "Texts that were scored for clients of the API.", registry=REGISTRY)
+API_BATCHES: Final = Counter(
+    "feltwire_api_batches", "Times that the model was asked for clients of the API; fewer than requests under load.",
+    registry=REGISTRY,
+)  # fmt: skip
 
 # Followers.
 FOLLOWER_LAG: Final = Gauge(

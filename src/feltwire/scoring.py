@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feltwire import clauses, metrics
-from feltwire.columns import SCORED_BY, Answer, Mask, columns_of, spans_of
+from feltwire.columns import SCORED_BY, UNSCORED, Answer, Mask, columns_of, spans_of
 from feltwire.errors import FeltwireError, ModelBusyError, ModelError
 from feltwire.interfaces import Model, Predictions, Span
 from feltwire.loading import load
@@ -110,6 +110,11 @@ def score_rows(
     if failures:
         good = np.array([i for i in range(len(rows)) if i not in failures], np.int64)
         rows, truncated, texts = rows[good], truncated[good], [texts[i] for i in good]
+    empty = predictions.pop(UNSCORED, None)
+    if empty is not None and not isinstance(empty, list):
+        good = np.flatnonzero(empty[:, 0] == 0)
+        rows, truncated, texts = rows[good], truncated[good], [texts[i] for i in good]
+        predictions = _pick(predictions, good)
     whole = originals.take(pa.array(rows)).to_pylist() if spans_of(predictions) else []
     answer = Answer(predictions, texts, whole, truncated, _mixed(model, texts, predictions))
     return _spread(columns_of(model, answer, probabilities), rows, len(cleaned)), reasons

@@ -208,26 +208,17 @@ def test_errors_are_problems(api: httpx.Client) -> None:
     problem(api.get("/api/v1/posts", params={"cursor": "AAAA"}), 422)
 
 
-ODD = [
-    "'",
-    "''; drop table posts; --",
-    "\\",
-    '"',
-    "%",
-    "_",
-    "\u202e",
-    "\ud83d\ude00",
-    "1e999",
-    "-1",
-    "9" * 400,
-    "(",
-    "*",
-]
-
-
-@pytest.mark.parametrize("odd", [*ODD, "\x00", "a\x00b"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "''; drop table posts; --",
+        "\\'\"%_(*",
+        "\u202e😀",
+        pytest.param("9" * 400, id="9"),
+        pytest.param("a\x00b", id="0"),
+    ],
+)
 def test_odd_values_are_answered(api: httpx.Client, odd: str) -> None:
-    odd = odd.encode("utf-16", "surrogatepass").decode("utf-16")
     for name in ("track", "source", "lang", "sentiment", "category", "hashtag", "entity", "emoji", "q", "from", "limit",
                  "cursor", "domain", "word"):  # fmt: skip
         assert api.get("/api/v1/posts", params={name: odd}).status_code in (200, 422), name

@@ -9,10 +9,10 @@ def labelled(lake: Lake, field: str) -> tuple[list[str], list[str]]:
     """(texts, values): the posts that people corrected in `field`, each with the latest value that they gave it.
 
     Texts are as they were written, in the order of the log; values are as they stand in `corrections`. Left out
-    are posts that are withdrawn, corrections that were taken back, and corrections that are older than the revision of the post that the lake now
-    has: they were said of another text. Of two corrections of the same moment the larger value counts, so that the
-    answer is always the same. Raises ConfigError for a field that cannot be corrected, LakeError when the lake
-    cannot be read now.
+    are posts that are withdrawn, corrections that were taken back, and corrections that are older than the revision
+    of the post that the lake now has: they were said of another text. Of two corrections of the same moment the
+    larger value counts, so that the answer is always the same. Raises ConfigError for a field that cannot be
+    corrected, LakeError when the lake cannot be read now.
     """
     if field not in CORRECTABLE:
         raise ConfigError(f"{field!r} cannot be corrected: expected one of {', '.join(CORRECTABLE)}")
@@ -20,7 +20,8 @@ def labelled(lake: Lake, field: str) -> tuple[list[str], list[str]]:
         "select p.text, c.value from (select post_id, value, at, "
         "row_number() over (partition by post_id order by at desc, value desc nulls last) latest "
         f"from corrections where field = {literal(field)}) c join posts p on p.id = c.post_id "
-        "where c.latest = 1 and c.value is not null and p.text is not null and (coalesce(p.revision, 0) = 0 or p.ingested_at <= c.at) "
+        "where c.latest = 1 and c.value is not null and p.text is not null "
+        "and (coalesce(p.revision, 0) = 0 or p.ingested_at <= c.at) "
         "order by p.log_partition, p.log_offset"
     )
     return rows["text"].to_pylist(), rows["value"].to_pylist()

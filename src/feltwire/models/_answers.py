@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from feltwire.columns import TRUNCATED
+from feltwire.columns import SCORED_BY, TRUNCATED, UNSCORED, Member
 from feltwire.interfaces import Predictions, Span
 from feltwire.models._remote import Refusal, Row
 from feltwire.scoring import RefusedError
@@ -21,6 +21,9 @@ class About:
     languages: frozenset[str] | None
     heads: Mapping[str, tuple[str, ...]]
     spans: frozenset[str] = frozenset()
+    neutral_band: tuple[float, float] | None = None
+    floors: Mapping[str, float] = field(default_factory=dict)
+    members: tuple[Member, ...] = ()
 
 
 def predictions(about: About, rows: Sequence[Row | Refusal]) -> Predictions:
@@ -52,8 +55,11 @@ def _predictions(about: About, rows: Sequence[dict[str, Any]]) -> Predictions:
             # Rounded to two places, as many scorers give them, they do not quite sum to 1.
             given = np.where(np.abs(sums - 1) <= 0.05, given / np.where(sums > 0, sums, 1), given)
         answer[head] = given.astype(np.float32)
-    if any(row.get(TRUNCATED) for row in rows):
-        answer[TRUNCATED] = np.array([[float(bool(row.get(TRUNCATED)))] for row in rows], np.float32)
+    for flag in (TRUNCATED, UNSCORED):
+        if any(row.get(flag) for row in rows):
+            answer[flag] = np.array([[float(bool(row.get(flag)))] for row in rows], np.float32)
+    if about.members:
+        answer[SCORED_BY] = np.array([row.get(SCORED_BY, 0) for row in rows], np.float32).reshape(-1, 1)
     return answer
 
 

@@ -16,7 +16,7 @@ import msgspec
 from pydantic import Field, field_validator
 
 from feltwire import __version__
-from feltwire.columns import TRUNCATED
+from feltwire.columns import SCORED_BY, TRUNCATED, UNSCORED, Member
 from feltwire.errors import ConfigError, ModelAwayError, ModelError
 from feltwire.interfaces import Predictions
 from feltwire.loading import check_heads
@@ -102,6 +102,21 @@ class RestModel:
     @property
     def heads(self) -> Mapping[str, tuple[str, ...]]:
         return self._known().heads
+
+    @property
+    def neutral_band(self) -> tuple[float, float] | None:
+        """Between these two probabilities of `positive` another Feltwire's sentiment is neutral."""
+        return self._known().neutral_band
+
+    @property
+    def floors(self) -> Mapping[str, float]:
+        """{head: the probability below which another Feltwire calls its label unknown}."""
+        return self._known().floors
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """The models that another Feltwire's one is made of."""
+        return self._known().members
 
     def predict(self, texts: Sequence[str]) -> Predictions:
         """Raises ModelAwayError while the far side does not answer, RefusedError for texts that it refuses."""
@@ -249,7 +264,28 @@ def _told(document: Any, options: Options, where: str) -> About:
         options.languages or spoken,
         _checked({str(head): tuple(labels) for head, labels in heads.items()}, where),
         frozenset(spans) & set(heads) if _is_strings(spans) else frozenset(),
+        _band(document.get("neutral_band")),
+        _floors(document.get("floors")),
+        _members(document.get("members")),
     )
+
+
+def _band(given: Any) -> tuple[float, float] | None:
+    match given:
+        case [int() | float() as low, int() | float() as high]:
+            return float(low), float(high)
+    return None
+
+
+def _floors(given: Any) -> dict[str, float]:
+    found = given if isinstance(given, dict) else {}
+    return {str(head): float(p) for head, p in found.items() if isinstance(p, int | float)}
+
+
+def _members(given: Any) -> tuple[Member, ...]:
+    listed = given if isinstance(given, list) else []
+    known = [one for one in listed if isinstance(one, dict) and _is_strings(one.get("heads"))]
+    return tuple(Member(str(one.get("name")), frozenset(one["heads"])) for one in known) if known == listed else ()
 
 
 def find_name(document: Any, options: Options) -> str:
@@ -285,8 +321,19 @@ def _feltwire_row(given: Any, about: About) -> Row | Refusal:
     if "error" in given:
         return Refusal(code_of(given["error"]))
     row: dict[str, Any] = {}
+    who = given.get(SCORED_BY)
+    if about.members:
+        row[SCORED_BY] = who if isinstance(who, int) and 0 <= who < len(about.members) else 0
+    if given.get("scored") is False:  # there is nothing in the text to score: what stands in its heads is passed over
+        filler = {
+            head: [] if head in about.spans else [1 / len(names)] * len(names) for head, names in about.heads.items()
+        }
+        return {**row, **filler, UNSCORED: True}
     for head, labels in about.heads.items():
         of_head = given.get(head)
+        if of_head is None and about.members and head not in about.members[row[SCORED_BY]].heads:
+            row[head] = [] if head in about.spans else [0.0] * len(labels)
+            continue
         if head in about.spans:
             row[head] = of_head if isinstance(of_head, list) else []
         else:

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from feltwire import metrics
 from feltwire.errors import ConfigError, FeltwireError, ModelAwayError, ModelBusyError, ModelError
 from feltwire.interfaces import Model
 from feltwire.loading import CHECK_S, Current, load
@@ -134,7 +135,10 @@ class Batcher:
         about = self._told(model)
         texts = [text for request in requests for text in request]
         rows = score(model, texts) if texts else []
-        self.batches += bool(texts)
+        if texts:
+            self.batches += 1
+            metrics.API_BATCHES.inc()
+            metrics.API_TEXTS.inc(len(texts))
         head = msgspec.json.encode(about)[:-1]
         answers, start = [], 0
         for request in requests:

@@ -128,12 +128,9 @@ class Guard:
         method, path = scope.get("method", "GET"), scope["path"]
         state = scope.setdefault("state", {})
         if not self._tokens.any:
-            if _host_name(headers.get("host", "")) not in LOOPBACK_NAMES:
-                return respond(421, "this server answers to 127.0.0.1 and localhost only")
             state["access"] = "admin"
-            if (method not in _SAFE or scope["type"] == "websocket") and _is_foreign(headers):
-                return respond(403, "a page of another origin sends this: that needs a token")
-            return None
+            changes = method not in _SAFE or scope["type"] == "websocket"
+            return _stranger(headers, changes=changes)
         access = self._tokens.scope_of(headers)
         state["access"] = access
         if access is not None:
@@ -147,6 +144,15 @@ class Guard:
         if not allows(access, wanted):
             return respond(403, f"this needs a token of the scope {wanted}; the one that came is of the scope {access}")
         return None
+
+
+def _stranger(headers: Headers, *, changes: bool) -> Response | None:
+    """What a page of somebody else's is answered with where no token is asked for."""
+    if _host_name(headers.get("host", "")) not in LOOPBACK_NAMES:
+        return respond(421, "this server answers to 127.0.0.1 and localhost only")
+    if changes and _is_foreign(headers):
+        return respond(403, "a page of another origin sends this: that needs a token")
+    return None
 
 
 def _is_foreign(headers: Headers) -> bool:

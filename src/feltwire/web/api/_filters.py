@@ -119,7 +119,7 @@ def _listed(column: pa.ListArray, wanted: str, field: str | None = None) -> Mask
 _Label = Annotated[Word | None, Query()]
 
 
-def label_filter(
+def label_filter(  # noqa: PLR0917 - the parameters of a query
     track: Track = None,
     source: Sources = None,
     lang: Langs = None,

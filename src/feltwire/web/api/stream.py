@@ -20,7 +20,7 @@ router = APIRouter(tags=["stream"])
 HEARTBEAT_S: Final = 10.0
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "Events `post`, `withdrawn` and `window`, each with JSON data, for as long as the client listens.",
+        "description": "Events `post`, `withdrawn` and `window`, each with JSON data, without end.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }

@@ -21,7 +21,7 @@ Kind = Annotated[
 
 
 @router.get("/terms", response_model=Terms, responses=problems(409), operation_id="terms")
-def terms(
+def terms(  # noqa: PLR0917 - the parameters of a query
     here: Here,
     kind: Kind = None,
     track: Track = None,

@@ -19,7 +19,7 @@ Every = Annotated[str, Query(max_length=20, pattern=r"^[0-9a-z ]+$", description
 
 
 @router.get("/windows", response_model=Windows, responses=problems(409), operation_id="windows")
-def windows(
+def windows(  # noqa: PLR0917 - the parameters of a query
     here: Here,
     every: Every = "15min",
     track: Annotated[
