@@ -51,7 +51,7 @@ def create_page(context: Context) -> ASGIApp:
     """The page's application: Dash for the frame, a socket for everything that changes."""
     from dash import Dash
 
-    from feltwire.web.dashboard import layout, session
+    from feltwire.web.dashboard import compare, explanation, health, layout, session
     from feltwire.web.dashboard.export import add_export
     from feltwire.web.dashboard.live import Shared, Watch
 
@@ -62,7 +62,10 @@ def create_page(context: Context) -> ASGIApp:
     async def live(socket: WebSocket) -> None:
         await session.serve(socket, context, watch, shared)
 
+    explanation.add_csv(app, context)
     add_export(app, context)
+    compare.register()
+    health.register(context)
     dash = Dash(
         "feltwire",
         server=app,

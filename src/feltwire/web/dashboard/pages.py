@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from feltwire.lake.reader import Snapshot
 from feltwire.mood import read
-from feltwire.web.dashboard import bars, data, feed, figures, regions
+from feltwire.web.dashboard import bars, data, explanation, feed, figures, regions
 from feltwire.web.dashboard.context import Context
 from feltwire.web.dashboard.live import Region, encode
 from feltwire.web.dashboard.parts import trouble
@@ -23,6 +23,7 @@ def regions_of(context: Context, view: View, zone: tzinfo) -> list[Region]:
     found = [_bars(context, view, zone)]
     if view.page in EXTRA:
         return found + EXTRA[view.page](context, view, zone)
+    found.append(explanation.region(context, view, zone))
     return [*found, _board(context, view, zone), _feed(context, view, zone), _use(context, view, zone)]
 
 

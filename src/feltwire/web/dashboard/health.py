@@ -1,0 +1,325 @@
+"""Health: the ledger as a sum with its difference, how far behind everything is, and what went wrong."""
+
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Final
+
+from dash import html
+from dash.development.base_component import Component
+from deltalake.exceptions import DeltaError
+
+from feltwire import __version__
+from feltwire.errors import LakeError
+from feltwire.lake.reader import Snapshot
+from feltwire.web.dashboard import bars, pages, vitals, words
+from feltwire.web.dashboard.context import Context
+from feltwire.web.dashboard.figures import FONT, Figure, wall
+from feltwire.web.dashboard.live import Region, encode
+from feltwire.web.dashboard.parts import button, icon, segments, table, toggle
+from feltwire.web.dashboard.view import View
+from feltwire.web.dashboard.vitals import History, Vitals
+from feltwire.web.dashboard.words import clock, count
+
+_TABLES: Final = ("ledger", "dead_letters", "windows", "posts")
+MAX_SHOWN: Final = 400  # characters of a dead letter
+
+
+def register(context: Context) -> None:
+    """Add the page to the tabs and to the pages, and begin to note lag and events."""
+    history = History(context)
+    history.start()
+    bars.PAGES["health"] = ("Health", "health")
+    pages.EXTRA["health"] = lambda of, view, zone: build(of, view, zone, history)
+
+
+def build(context: Context, view: View, zone: tzinfo, history: History) -> list[Region]:
+    """The regions of the page."""
+
+    def compute() -> dict[str, str]:
+        lake = context.lake()
+        span = view.extra_value("ledger") if view.extra_value("ledger") in vitals.SPANS else ""
+        try:
+            snapshot = Snapshot(lake.location, lake.owner, _TABLES)
+            found = vitals.read_vitals(snapshot, context, datetime.now(UTC), span, view.extra_value("dead"))
+        except (DeltaError, OSError) as error:
+            raise LakeError(f"the lake cannot be read: {error}") from error
+        parts = pages.fill(scope=scope(context, found, history), other=layout(found, context, history, view, zone))
+        parts["figure:lagplot"] = encode(figure(found, history, zone))
+        return parts
+
+    show = pages.failed("other", "Health could not be read", "health", "What was received stays in the log.")
+    return [Region(name="health", key=(view, str(zone)), slow=True, compute=compute, failed=show)]
+
+
+def scope(context: Context, found: Vitals, history: History) -> list[Component]:
+    """The second bar: which pipeline, its version, and the report."""
+    state = context.state
+    engine = "no engine in this process" if state.progress is None else "engine in this process"
+    said = [f"feltwire {__version__}", f"page up {duration(found.now - history.began)}", engine]
+    return [
+        html.Span([icon("health"), html.Span(f"Pipeline {state.pipeline}", className="el")], className="sel b6 plain"),
+        html.Span(" · ".join(said), className="i2 el"),
+        html.Span(className="sp"),
+        html.A([icon("save"), html.Span("Report", className="word")], href="/api/v1/status", download="feltwire-status.json", className="btn q"),
+    ]
+
+
+def layout(found: Vitals, context: Context, history: History, view: View, zone: tzinfo) -> Component:
+    """The whole page."""
+    return html.Div(
+        [
+            html.H1("Health", className="vh"),
+            _ledger(found, view, zone),
+            _strip(found, history, zone),
+            html.Section([_throughput(found, history, zone), _dead(found, view, zone)], className="panel left", **{"aria-label": "Throughput, lag and dead letters"}),
+            html.Section([_sources(found), _followers(found, context), _happened(history, zone)], className="panel pad right", **{"aria-label": "Sources and followers"}),
+        ],
+        className="health",
+    )
+
+
+def _state(good: bool, text: str, mark: str = "redo") -> Component:
+    """A state is icon and word."""
+    return html.Span([icon("check" if good else mark), html.Span(text)], className="row g2 nw")
+
+
+def _ledger(found: Vitals, view: View, zone: tzinfo) -> Component:
+    good = not found.difference and not found.wrong
+    title = "Every post is accounted for" if good else "The account does not balance"
+    notes = ["compared with the tables just now"]
+    if found.since is not None:
+        notes.append(f"since {_day(found.since, zone)} {clock(found.since, zone)}")
+    if found.removed:
+        notes.append(f"{count(found.removed)} kept and withdrawn since")
+    parts: list[Component] = []
+    for sign_, name in (("", "received"), ("=", "kept"), ("+", "duplicate"), ("+", "filtered"), ("+", "dead")):
+        if sign_:
+            parts.append(html.Span(sign_, className="op"))
+        parts.append(html.Div([html.Div(name.capitalize(), className="i2"), html.Div(count(found.counts[name]), className="f28 b6 num")]))
+    shown = view.extra_value("ledger") if view.extra_value("ledger") in vitals.SPANS else ""
+    return html.Section(
+        [
+            html.Div(
+                [
+                    icon("check" if good else "warn"),
+                    html.H2(title, className="f16"),
+                    html.Span(found.wrong or " · ".join(notes), className="f12 i3 el"),
+                    html.Span(className="sp"),
+                    segments("Since when", "ledger", [(text, key) for key, text in vitals.SPANS.items()], shown, "seg s"),
+                ],
+                className="row g2",
+            ),
+            html.Div(
+                [
+                    html.Div(parts, className="sum", role="group", **{"aria-label": "received = kept + duplicate + filtered + dead"}),
+                    html.Div([html.Div("Difference", className="i2"), html.Div(count(found.difference), className="f28 b6")], className="diff"),
+                ],
+                className="sumrow",
+            ),
+        ],
+        className="panel pad ledger",
+        **{"aria-label": "Ledger"},
+    )
+
+
+def _strip(found: Vitals, history: History, zone: tzinfo) -> Component:
+    last = history.lags[-1][1] if history.lags else None
+    top = vitals.worst(history.lags)
+    if last is not None:
+        lag: tuple[Any, str] = (_unit(f"{last:.1f}", "s"), f"worst {top[1]:.1f} s at {clock(top[0], zone)}" if top else "")
+    else:
+        many = "–" if found.lag is None else count(found.lag)
+        lag = (_unit(many, "records"), "behind the log" if found.lag is not None else "no engine runs here")
+    pace = vitals.mean_ms()
+    scoring = (_unit(f"{pace[0]:.1f}", "ms a post"), f"in batches of {count(pace[1])}, stored with it") if pace else ("–", "nothing scored by this process")
+    size, unit = words_size(found.size)
+    since = f"on since {_day(found.model_since, zone)}" if found.model_since else "nothing scored yet"
+    boxes = [
+        ("Lag", *lag),
+        ("Scoring", *scoring),
+        ("Late posts", count(found.counts["late"]), "added to their own minute"),
+        ("Unscored", count(found.counts["unscored"]), f"in {found.unscored_langs} language{'s' * (found.unscored_langs != 1)}, never guessed"),
+        ("Lake", _unit(size, unit), f"{count(found.files)} files in {len(_ALL)} tables"),
+        ("Model", found.model or "none", since),
+    ]
+    return html.Section(
+        [
+            html.Div([html.H2(name, className="i2 b4"), html.Div(value, className="f20 b6 el"), html.Div(note, className="f12 i3 el")])
+            for name, value, note in boxes
+        ],
+        className="panel strip6",
+        **{"aria-label": "Now"},
+    )
+
+
+_ALL: Final = ("posts", "windows", "terms", "ledger", "dead_letters", "withdrawn", "scores", "corrections")
+
+
+def _unit(value: str, unit: str) -> list[Any]:
+    return [value, html.Span(f" {unit}", className="f16 b5 i2")]
+
+
+def words_size(size: int) -> tuple[str, str]:
+    """Bytes as 4.2 GB."""
+    value, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):  # noqa: B007
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return (f"{value:.0f}" if unit == "B" or value >= 100 else f"{value:.1f}"), unit
+
+
+def duration(length: timedelta) -> str:
+    """6 d 4 h, 3 h 12 min, 41 s."""
+    seconds = max(0, int(length.total_seconds()))
+    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """0.2 s ago, 41 s ago, 6 min ago."""
+    if moment is None:
+        return "never"
+    seconds = max(0.0, (now - moment).total_seconds())
+    return f"{seconds:.1f} s ago" if seconds < 10 else f"{duration(now - moment)} ago"
+
+
+def _day(moment: datetime, zone: tzinfo) -> str:
+    local = moment.astimezone(zone)
+    return f"{local.day} {local:%B}"
+
+
+def _throughput(found: Vitals, history: History, zone: tzinfo) -> Component:
+    rows = [[clock(at, zone), count(n)] for at, n in reversed(found.received)]
+    nothing = [] if history.lags else [html.Span("Measured where the engine runs, from when it was started", className="t-none i3")]
+    return html.Div(
+        [
+            html.Div([html.H2("Throughput and lag", className="f16 grow"), toggle(icon("table"), pressed=False, kind="tool", label="Show as table", table="lagtable")], className="row g2"),
+            html.Div(
+                [
+                    html.Div(id="lagplot", className="figure-host", role="img", **{"aria-label": "Posts received a minute, and seconds from received to queryable; the table button shows the numbers"}),
+                    html.Span("Received, posts a minute", className="t-mood"),
+                    html.Span("Lag, seconds from received to queryable", className="t-lag"),
+                    *nothing,
+                    html.Div(table(["Minute", "Received"], rows, caption="Posts received by minute"), id="lagtable", className="charttable", hidden=True),
+                ],
+                className="plot lag",
+            ),
+        ],
+        className="pad",
+    )
+
+
+def figure(found: Vitals, history: History, zone: tzinfo) -> Figure:
+    """Two plots on one time axis: received a minute, and lag."""
+    start, end = found.now - vitals.HISTORY, found.now
+    at = [wall(moment + timedelta(seconds=30), zone) for moment, _ in found.received]
+    many = [n for _, n in found.received]
+    lags = [(wall(moment, zone), value) for moment, value in history.lags]
+    line = {"type": "scatter", "mode": "lines", "line": {"color": "@ink", "width": 1.75}}
+    data: list[Figure] = [
+        {**line, "x": at, "y": many, "name": "Received", "hovertemplate": "%{y:,d} received<extra></extra>"},
+        {**line, "x": [x for x, _ in lags] or [wall(end, zone)], "y": [y for _, y in lags] or [None], "yaxis": "y2", "name": "Lag", "hovertemplate": "%{y:.1f} s<extra></extra>"},
+    ]
+    style = {"x": 1, "xref": "paper", "xanchor": "left", "xshift": 6, "yanchor": "middle", "showarrow": False, "font": {**FONT, "color": "@ink2"}}
+    ends = [{**style, "y": many[-1], "yref": "y", "text": count(many[-1])}] if many else []
+    if lags:
+        ends.append({**style, "y": lags[-1][1], "yref": "y2", "text": f"{lags[-1][1]:.1f}"})
+    common = {"fixedrange": True, "zeroline": False, "tickfont": FONT, "gridcolor": "@line", "ticks": "", "rangemode": "tozero"}
+    lines = [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "yref": axis, "line": {"color": "@ctl", "width": 1}} for axis in ("y", "y2")]
+    return {
+        "data": data,
+        "layout": {
+            "margin": {"l": 48, "r": 56, "t": 26, "b": 22},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": FONT,
+            "showlegend": False,
+            "hovermode": "x unified",
+            "hoverlabel": {"bgcolor": "@surface", "bordercolor": "@line2", "font": {**FONT, "color": "@ink"}},
+            "dragmode": False,
+            "xaxis": {"type": "date", "range": [wall(start, zone), wall(end, zone)], "anchor": "y2", "showgrid": False, "zeroline": False, "tickfont": FONT, "ticks": "outside", "ticklen": 4, "tickcolor": "@ctl", "nticks": 6, "tickformat": "%H:%M", "fixedrange": True, "hoverformat": "%H:%M"},
+            "yaxis": {**common, "domain": [0.52, 1.0], "range": [0, max([1, *many]) * 1.1], "nticks": 4, "tickformat": ",d"},
+            "yaxis2": {**common, "domain": [0.0, 0.36], "range": [0, max([1.0, *(y for _, y in lags)]) * 1.15], "nticks": 4},
+            "shapes": lines,
+            "annotations": ends,
+        },
+    }
+
+
+def _dead(found: Vitals, view: View, zone: tzinfo) -> Component:
+    chosen = view.extra_value("dead")
+    parts: list[Component] = [html.H2("Dead letters", className="f16")]
+    if not found.reasons:
+        parts.append(html.P("None: everything could be read and scored.", className="i2"))
+        return html.Div(parts, className="pad dead")
+    rows = []
+    for one in found.reasons:
+        day = one.last.astimezone(zone).date() == found.now.astimezone(zone).date()
+        last = clock(one.last, zone) if day else f"{one.last.astimezone(zone).day} {one.last.astimezone(zone):%b}"
+        on = one.reason == chosen
+        see = button("Hide" if on else "See", kind="ul f12", label=f"{'Hide' if on else 'See'}: {one.reason}", set="dead", value="" if on else one.reason[:200])
+        rows.append([one.reason, words.source_name(one.source), count(one.n), last, see])
+    parts.append(_grid(["Reason", "Source", "Count", "Last", ""], rows, "Dead letters by reason", "dl"))
+    if chosen and found.letters:
+        items = [
+            html.Li([html.Time(clock(at, zone, seconds=True, day=True), className="f12 i3"), html.Pre(payload[:MAX_SHOWN] + (" …" if len(payload) > MAX_SHOWN else ""), dir="auto", tabIndex=0)])
+            for at, payload in found.letters
+        ]
+        parts.append(html.Ul(items, className="letters", **{"aria-label": f"The newest of: {chosen}"}))
+    return html.Div(parts, className="pad dead")
+
+
+def _grid(columns: list[str], rows: list[list[Any]], caption: str, kind: str) -> Component:
+    head = html.Tr([html.Th(name, scope="col") if name else html.Td() for name in columns])
+    body = [html.Tr([html.Th(row[0], scope="row", className="el"), *(html.Td(cell) for cell in row[1:])]) for row in rows]
+    return html.Div(
+        html.Table([html.Caption(caption, className="vh"), html.Thead(head), html.Tbody(body)], className=f"grid {kind}"),
+        className="gridbox",
+    )
+
+
+def _sources(found: Vitals) -> Component:
+    rows = []
+    for one in found.sources:
+        silent = one.silent(found.now)
+        state = _state(not silent, "Delivering" if not silent else f"Silent for {duration(found.now - one.last)}" if one.last else "Silent", "pause")
+        rows.append([words.source_name(one.name), state, _pace(one.per_minute), ago(one.last, found.now), count(one.gaps)])
+    nothing = html.P("Nothing has been received yet.", className="i2")
+    body = _grid(["Source", "State", "Posts a minute", "Last post", "Gaps"], rows, "Sources", "src") if rows else nothing
+    return html.Div([html.H2("Sources", className="f16"), body])
+
+
+def _pace(value: float) -> str:
+    return count(value) if value >= 10 or not value else f"{value:.1f}"
+
+
+def _followers(found: Vitals, context: Context) -> Component:
+    rows = []
+    end = context.lake().positions()["posts"]
+    for one in getattr(context.state, "followers", tuple)():
+        left = vitals.behind(end, one.position)
+        reached = sum(one.position.values())
+        if one.error:
+            state = _state(False, "Trying again", "warn")
+        elif not one.alive:
+            state = _state(False, "Ended", "off")
+        else:
+            state = _state(left < 1_000, "Following" if left < 1_000 else "Catching up")
+        rows.append([one.name, state, count(reached), count(left), count(one.posts)])
+    body: Component = html.P("None is configured. A follower brings posts to a database, a file or a webhook.", className="i2")
+    if rows:
+        body = _grid(["Follower", "State", "Position", "Records behind", "Posts taken"], rows, "Followers", "fol")
+    return html.Div([html.H2("Followers", className="f16"), body])
+
+
+def _happened(history: History, zone: tzinfo) -> Component:
+    items = [
+        html.Li([html.Time(clock(one.at, zone), className="f12 i3"), html.I(className="ev on" if one.open else "ev"), html.Span([one.text, html.Span(" (it lasts)" if one.open else "", className="vh")])])
+        for one in list(history.events)[-8:][::-1]
+    ]
+    said = html.Li([html.Time(clock(history.began, zone), className="f12 i3"), html.I(className="ev"), html.Span("This page began to watch")])
+    return html.Div([html.H2("What happened", className="f16"), html.Ul([*items, said], className="happened")])
