@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, dict[str, Any]] = {
     "file_to_lake": {"posts": 50_000},
     "latency": {"rates": (100,), "seconds": 10.0, "warm_up_s": 5.0},
     "commits": {"commits": 500, "every": 50},
+    "api": {"seconds": 8.0, "singles": 200},
     "models": {"share": 0.02},
     "remote": {"seconds": 1.0},
 }

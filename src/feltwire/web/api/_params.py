@@ -11,10 +11,18 @@ from feltwire.web.problems import MEDIA_TYPE, Problem
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
+_TIME: Final[dict[str, Any]] = {"format": "date-time"}
+
 From = Annotated[
-    str | None, Query(alias="from", max_length=64, description="From this time on: ISO 8601; without a zone, UTC.")
+    str | None,
+    Query(
+        alias="from",
+        max_length=64,
+        json_schema_extra=_TIME,
+        description="From this time on.",
+    ),
 ]
-To = Annotated[str | None, Query(alias="to", max_length=64, description="Before this time: ISO 8601.")]
+To = Annotated[str | None, Query(alias="to", max_length=64, json_schema_extra=_TIME, description="Before this time.")]
 Sources = Annotated[list[Word] | None, Query(alias="source", max_length=20, description="Only of these sources.")]
 Langs = Annotated[
     list[Word] | None, Query(alias="lang", max_length=20, description="Only in these languages; `und` is unknown.")

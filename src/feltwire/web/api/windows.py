@@ -15,7 +15,7 @@ from feltwire.web.problems import Problem
 
 router = APIRouter(tags=["windows"])
 
-Every = Annotated[str, Query(max_length=20, pattern=r"^[0-9a-z ]+$", description="1min, 15min, 1h, 1d.")]
+Every = Annotated[str, Query(pattern=r"^[1-9][0-9]{0,2} ?(min|m|h|d|w)$", description="1min, 15min, 1h, 1d.")]
 
 
 @router.get("/windows", response_model=Windows, responses=problems(409), operation_id="windows")
