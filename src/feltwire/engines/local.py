@@ -54,6 +54,10 @@ class _Engine:
             (source, cast(Source, registry.create("sources", source.uri, source.options)))
             for source in self.plan.sources
         ]
+        for _, source in sources:
+            listen_for = getattr(source, "listen_for", None)
+            if listen_for:  # a far side that can be asked for the tracks alone
+                listen_for(self.plan.tracks)
         if self.plan.lake is not None:
             self.processing = Processing.open(self.plan, self.log, resources)
         if sources:

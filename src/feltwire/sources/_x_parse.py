@@ -119,6 +119,8 @@ def problem_of(message: dict[str, Any]) -> str | None:
     if not isinstance(first, dict):
         return None
     parts = [_text(first, key) for key in ("title", "connection_issue", "disconnect_type", "reason", "detail")]
+    details = first.get("details")
+    parts += [one for one in details if isinstance(one, str)] if isinstance(details, list) else []
     found = dict.fromkeys(part for part in parts if part) or dict.fromkeys(filter(None, [_text(first, "message")]))
     told = "".join(char if char.isprintable() else " " for char in ": ".join(found))
     return told[:300] or None
@@ -234,13 +236,15 @@ def _post(post: dict[str, Any], includes: _Includes, live: bool) -> tuple[Row, i
     history = _history(post, post_id)
     number = history.index(post_id)
     author = includes.users.get(_text(post, "author_id") or "", {})
-    references = {ref["type"]: _text(ref, "id") for ref in _objects(post.get("referenced_tweets")) if _text(ref, "type")}
+    references = {
+        ref["type"]: _text(ref, "id") for ref in _objects(post.get("referenced_tweets")) if _text(ref, "type")
+    }
     original = includes.posts.get(references.get("retweeted") or "")
     text, marked = _full(post)
     if original is not None and (whole := _full(original)[0]) is not None:
         # A repost carries the beginning of the original's text only.
-        handle = _text(includes.users.get(_text(original, "author_id") or "", {}), "username")
-        text = f"RT @{handle}: {whole}" if handle else whole
+        by = _text(includes.users.get(_text(original, "author_id") or "", {}), "username")
+        text = f"RT @{by}: {whole}" if by else whole
         marked = [*marked, *_full(original)[1]]
     if text is None:
         raise _Unreadable("a post without a text")
@@ -254,23 +258,25 @@ def _post(post: dict[str, Any], includes: _Includes, live: bool) -> tuple[Row, i
         f"{NAME}:{history[0]}",
         number,
         live,
-        _text(post, "author_id"),
-        handle,
-        _text(author, "name"),
-        _verified(author),
-        _text(author, "location"),
-        text,
-        language.normalise(_text(post, "lang")),
-        _text(post, "created_at") or (at.isoformat() if at else None),
-        includes.id_of(_text(post, "conversation_id")),
-        includes.id_of(references.get("replied_to")),
-        includes.id_of(references.get("quoted")),
-        includes.id_of(references.get("retweeted")),
-        *(_count(counts, key) for key in ("like_count", "retweet_count", "reply_count")),
-        f"https://x.com/{handle or 'i'}/status/{post_id}",
-        _once(_text(tag, "tag") for part in marked for tag in _objects(part.get("hashtags"))),
-        _once(_text(name, "username") for part in marked for name in _objects(part.get("mentions"))),
-        _once(_link(url) for part in marked for url in _objects(part.get("urls"))),
+        author_id=_text(post, "author_id"),
+        author_handle=handle,
+        author_name=_text(author, "name"),
+        author_verified=_verified(author),
+        author_location=_text(author, "location"),
+        text=text,
+        lang=language.normalise(_text(post, "lang")),
+        created_at=_text(post, "created_at") or (at.isoformat() if at else None),
+        conversation_id=includes.id_of(_text(post, "conversation_id")),
+        reply_to_id=includes.id_of(references.get("replied_to")),
+        quote_of_id=includes.id_of(references.get("quoted")),
+        repost_of_id=includes.id_of(references.get("retweeted")),
+        likes=_count(counts, "like_count"),
+        reposts=_count(counts, "retweet_count"),
+        replies=_count(counts, "reply_count"),
+        url=f"https://x.com/{handle or 'i'}/status/{post_id}",
+        hashtags=_once(_text(tag, "tag") for part in marked for tag in _objects(part.get("hashtags"))),
+        mentions=_once(_text(name, "username") for part in marked for name in _objects(part.get("mentions"))),
+        links=_once(_link(url) for part in marked for url in _objects(part.get("urls"))),
     )
     return row, number, len(history)
 
@@ -325,9 +331,7 @@ def _event(data: dict[str, Any]) -> list[Row] | None:
                 raise _Unreadable(f"an event `{name}` without a user")
             # The time tells a repeat of this withdrawal, which must not hide posts written since, from a later one.
             at = _text(event, "event_at")
-            return [
-                Row(schema.WITHDRAWAL, None, schema.LAST_REVISION, live=True, author_id=user_id, created_at=at)
-            ]
+            return [Row(schema.WITHDRAWAL, None, schema.LAST_REVISION, live=True, author_id=user_id, created_at=at)]
     return [] if "id" not in data and _OTHER_EVENTS & data.keys() else None
 
 
