@@ -8,6 +8,7 @@ from feltwire.errors import FeltwireError
 from feltwire.web import api, openapi, problems
 from feltwire.web.batcher import Batcher
 from feltwire.web.context import Context, FollowerState, State
+from feltwire.web.dashboard.app import mount
 from feltwire.web.guard import Guard
 from feltwire.web.limits import Limits
 
@@ -44,7 +45,7 @@ def create_app(state: State) -> FastAPI:
 
     app.include_router(api.router)
     openapi.install(app)
-    # The page's place: it mounts itself behind every route above, and takes what is left.
+    mount(app, state)  # the page takes what no route above does
     return app
 
 

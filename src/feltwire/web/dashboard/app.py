@@ -132,7 +132,9 @@ class _Headers:
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
                 if "/assets/" in path or "/_dash-component-suites/" in path:
-                    headers["Cache-Control"] = "public, max-age=31536000, immutable" if _versioned(scope) else "no-cache"
+                    headers["Cache-Control"] = (
+                        "public, max-age=31536000, immutable" if _versioned(scope) else "no-cache"
+                    )
                 else:
                     headers["Cache-Control"] = "no-store"
             await send(message)

@@ -11,7 +11,7 @@ from feltwire.schema import ALL_TRACKS
 from feltwire.web.dashboard import words
 from feltwire.web.dashboard.data import Choices
 from feltwire.web.dashboard.parts import button, icon, segments, sign, toggle
-from feltwire.web.dashboard.view import RANGE_LABELS, WINDOW_WORDS, WINDOWS, MAX_BARS, View
+from feltwire.web.dashboard.view import MAX_BARS, RANGE_LABELS, WINDOW_WORDS, WINDOWS, View
 from feltwire.web.dashboard.words import LABELS, label_name
 
 PAGES: Final[dict[str, tuple[str, str]]] = {"overview": ("Overview", "now")}
@@ -23,7 +23,15 @@ def tabs(view: View, kind: str = "tab") -> list[Component]:
     found = []
     for page, (name, _) in PAGES.items():
         current = {"aria-current": "page"} if view.page == page else {}
-        found.append(html.A(name, href="?" if page == "overview" else f"?page={page}", className=kind, **{"data-page": page}, **current))
+        found.append(
+            html.A(
+                name,
+                href="?" if page == "overview" else f"?page={page}",
+                className=kind,
+                **{"data-page": page},
+                **current,
+            )
+        )
     return found
 
 
@@ -44,7 +52,12 @@ def top() -> Component:
     """The first bar. Only the live state is a live region."""
     return html.Header(
         [
-            html.A([html.Span(className="mark", **{"aria-hidden": "true"}), html.Span("feltwire")], href="?", className="brand", **{"data-page": "overview"}),
+            html.A(
+                [html.Span(className="mark", **{"aria-hidden": "true"}), html.Span("feltwire")],
+                href="?",
+                className="brand",
+                **{"data-page": "overview"},
+            ),
             html.Nav(id="tabs", className="tabs", **{"aria-label": "Pages"}),
             html.Span(id="phonetrack", className="phonetrack"),
             html.Span(className="sp"),
@@ -59,12 +72,25 @@ def top() -> Component:
             ),
             button([icon("pause"), html.Span("Pause", className="word")], kind="btn q", do="pause", label="Pause"),
             html.Span(className="vr"),
-            button([icon("link"), html.Span("Share", className="word")], kind="btn q wide", do="share", label="Share: copy the link to this view"),
-            menu("Export", [
-                button("Chart as PNG", kind="item", do="png"),
-                button("Windows as CSV", kind="item", do="csv", what="windows"),
-                button("Posts as CSV", kind="item", do="csv", what="posts"),
-            ], kind="btn q wide", icon_name="save", id_="export", right=True, arrow=False),
+            button(
+                [icon("link"), html.Span("Share", className="word")],
+                kind="btn q wide",
+                do="share",
+                label="Share: copy the link to this view",
+            ),
+            menu(
+                "Export",
+                [
+                    button("Chart as PNG", kind="item", do="png"),
+                    button("Windows as CSV", kind="item", do="csv", what="windows"),
+                    button("Posts as CSV", kind="item", do="csv", what="posts"),
+                ],
+                kind="btn q wide",
+                icon_name="save",
+                id_="export",
+                right=True,
+                arrow=False,
+            ),
             button(html.Span(className="ic i-moon"), kind="btn q i", do="theme", label="Dark or light"),
             button("?", kind="btn q i wide", do="help", label="Keys and help"),
         ],
@@ -91,7 +117,12 @@ def menu(
     return html.Details(
         [
             html.Summary(summary, className=kind, **attributes),
-            html.Div(list(items), className="pop right" if right else "pop", role="group", **({"aria-label": label} if label else {})),
+            html.Div(
+                list(items),
+                className="pop right" if right else "pop",
+                role="group",
+                **({"aria-label": label} if label else {}),
+            ),
         ],
         className="menu",
         **({"id": id_} if id_ else {}),
@@ -108,12 +139,20 @@ def scope(view: View, choices: Choices, now: datetime, zone: tzinfo) -> list[Com
         html.Span(className="vr"),
         _ranges(view),
         _custom(view, now, zone),
-        html.Span([words.span(mood.start, mood.end, zone), " ", html.Span(zone_text, className="i3")], className="i2 nw when"),
+        html.Span(
+            [words.span(mood.start, mood.end, zone), " ", html.Span(zone_text, className="i3")], className="i2 nw when"
+        ),
         html.Div(chips(view), className="chips", role="group", **{"aria-label": "Filters"}) if view.narrowed else None,
         html.Span(className="sp"),
         _window_menu(view),
         _several("source", "sources", choices.sources, view.sources, words.source_name),
-        _several("lang", "languages", choices.langs, view.langs, lambda code: "Unknown" if code == "und" else words.language_name(code)),
+        _several(
+            "lang",
+            "languages",
+            choices.langs,
+            view.langs,
+            lambda code: "Unknown" if code == "und" else words.language_name(code),
+        ),
         button(icon("filter"), kind="btn i sheetbutton", do="sheet", label="Filters and custom range"),
     ]
 
@@ -121,10 +160,18 @@ def scope(view: View, choices: Choices, now: datetime, zone: tzinfo) -> list[Com
 def track_menu(view: View, choices: Choices, id_: str = "tracks") -> Component:
     """Which track the numbers are of."""
     items = [
-        toggle([icon("check"), words.track_name(track)], pressed=view.track == track, kind="item", set="track", value="" if track == ALL_TRACKS else track)
+        toggle(
+            [icon("check"), words.track_name(track)],
+            pressed=view.track == track,
+            kind="item",
+            set="track",
+            value="" if track == ALL_TRACKS else track,
+        )
         for track in [ALL_TRACKS, *choices.tracks]
     ]
-    return menu(words.track_name(view.track), items, kind="sel b6", id_=id_, label=f"Track: {words.track_name(view.track)}")
+    return menu(
+        words.track_name(view.track), items, kind="sel b6", id_=id_, label=f"Track: {words.track_name(view.track)}"
+    )
 
 
 def _add_track(view: View, choices: Choices) -> Component:
@@ -132,7 +179,10 @@ def _add_track(view: View, choices: Choices) -> Component:
     items: list[Component] = []
     if others:
         items.append(html.Div("Compare in the chart", className="poph"))
-        items += [toggle([icon("check"), track], pressed=track in view.tracks[1:], kind="item", toggle="track", value=track) for track in others]
+        items += [
+            toggle([icon("check"), track], pressed=track in view.tracks[1:], kind="item", toggle="track", value=track)
+            for track in others
+        ]
         items.append(html.Hr())
     items.append(button([icon("plus"), "A new track …"], kind="item", do="newtrack"))
     return menu("Add track", items, kind="btn q", icon_name="plus", id_="addtrack", arrow=False)
@@ -149,15 +199,23 @@ def _custom(view: View, now: datetime, zone: tzinfo) -> Component:
         field("from", "From", mood.start.astimezone(zone).strftime("%Y-%m-%d %H:%M")),
         field("to", "To", mood.end.astimezone(zone).strftime("%Y-%m-%d %H:%M")),
     ]
-    apply = html.Div([button("Show", kind="btn p", do="custom"), html.Span(words.zone_name(zone, now), className="i3 f12")], className="row g2")
+    apply = html.Div(
+        [button("Show", kind="btn p", do="custom"), html.Span(words.zone_name(zone, now), className="i3 f12")],
+        className="row g2",
+    )
     error = html.P("", id="customerror", className="error f12")
-    return menu("Custom", [*fields, error, apply], kind="segbtn on" if view.custom else "segbtn", id_="custom", arrow=False)
+    return menu(
+        "Custom", [*fields, error, apply], kind="segbtn on" if view.custom else "segbtn", id_="custom", arrow=False
+    )
 
 
 def field(name: str, label: str, value: str = "", placeholder: str = "", hint: str = "") -> Component:
     """A labelled text field."""
     id_ = f"field-{name}"
-    parts: list[Component] = [html.Label(label, htmlFor=id_, className="b5"), dcc.Input(id=id_, value=value, type="text", placeholder=placeholder, autoComplete="off", className="inp")]
+    parts: list[Component] = [
+        html.Label(label, htmlFor=id_, className="b5"),
+        dcc.Input(id=id_, value=value, type="text", placeholder=placeholder, autoComplete="off", className="inp"),
+    ]
     if hint:
         parts.append(html.Div(hint, className="f12 i2"))
     return html.Div(parts, className="field")
@@ -165,10 +223,26 @@ def field(name: str, label: str, value: str = "", placeholder: str = "", hint: s
 
 def _window_menu(view: View) -> Component:
     auto = View(range=view.range, since=view.since, until=view.until)
-    items = [toggle([icon("check"), f"Auto: {WINDOW_WORDS[auto.window_name]}"], pressed=not view.window, kind="item", set="window", value="")]
+    items = [
+        toggle(
+            [icon("check"), f"Auto: {WINDOW_WORDS[auto.window_name]}"],
+            pressed=not view.window,
+            kind="item",
+            set="window",
+            value="",
+        )
+    ]
     for name, every_s in WINDOWS.items():
         if 2 <= view.length.total_seconds() / every_s <= MAX_BARS:
-            items.append(toggle([icon("check"), WINDOW_WORDS[name]], pressed=view.window == name, kind="item", set="window", value=name))
+            items.append(
+                toggle(
+                    [icon("check"), WINDOW_WORDS[name]],
+                    pressed=view.window == name,
+                    kind="item",
+                    set="window",
+                    value=name,
+                )
+            )
     text = f"Window: {WINDOW_WORDS[view.window_name]}" + ("" if view.window else ", auto")
     return menu(text, items, id_="window", right=True)
 
@@ -182,7 +256,10 @@ def _several(key: str, plural: str, known: Sequence[str], chosen: Sequence[str],
     else:
         text = f"All {plural}"
     items = [toggle([icon("check"), f"All {plural}"], pressed=not chosen, kind="item", set=key, value="")]
-    items += [toggle([icon("check"), name(value)], pressed=value in chosen, kind="item", toggle=key, value=value) for value in every]
+    items += [
+        toggle([icon("check"), name(value)], pressed=value in chosen, kind="item", toggle=key, value=value)
+        for value in every
+    ]
     return menu(text, items, id_=f"menu-{key}", right=True)
 
 
@@ -209,4 +286,10 @@ def _filter_name(kind: str, value: str) -> Any:
 def _chip(value: str, shown: Any, key: str) -> Component:
     said = value.partition(":")[2] if key == "f" else value
     attributes = {"data-filter": value} if key == "f" else {"data-do": "drop", "data-key": "q"}
-    return html.Button([html.Span(shown, className="el"), icon("x")], type="button", className="chip", **attributes, **{"aria-label": f"Remove the filter {said}"})
+    return html.Button(
+        [html.Span(shown, className="el"), icon("x")],
+        type="button",
+        className="chip",
+        **attributes,
+        **{"aria-label": f"Remove the filter {said}"},
+    )

@@ -1,8 +1,11 @@
 """What the page's functions are given: the service's state, and how to ask its lake."""
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from feltwire.errors import LakeError
 from feltwire.lake import Lake
@@ -14,6 +17,9 @@ from feltwire.web.context import State
 __all__ = ["Context", "State"]
 
 
+T = TypeVar("T")
+
+
 @dataclass
 class Context:
     """One page application: what it shows and nothing of who looks at it."""
@@ -22,6 +28,8 @@ class Context:
     """`lake`, `log`, `progress` and `pipeline`: callables that are asked anew each time and may fail."""
     _snapshot: Snapshot | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    kept: dict[str, tuple[float, Any]] = field(default_factory=dict)
+    """{name: (when it is asked anew, value)} of what changes seldom."""
 
     def lake(self) -> Lake:
         """The lake. Raises FeltwireError while there is none."""
@@ -36,6 +44,15 @@ class Context:
             if self._snapshot is None:
                 self._snapshot = read.snapshot(self.lake())
             return self._snapshot
+
+    def keep(self, name: str, seconds: float, ask: Callable[[], T]) -> T:
+        """What `ask` gives, asked at most every so many seconds."""
+        due, value = self.kept.get(name, (0.0, None))
+        if time.monotonic() >= due:
+            value = ask()
+            self.kept[name] = (time.monotonic() + seconds, value)
+        found: T = value
+        return found
 
     def forget(self) -> None:
         """There is something new: the next `snapshot` is made anew."""

@@ -113,9 +113,7 @@ def _actions(post: Post) -> list[Component]:
     actions.append(button("Wrong?", kind="act", do="wrong", label="This label is wrong"))
     href = safe_href(post["url"])
     if href:
-        actions.append(
-            html.A("Open", href=href, target="_blank", rel="noopener noreferrer nofollow", className="act")
-        )
+        actions.append(html.A("Open", href=href, target="_blank", rel="noopener noreferrer nofollow", className="act"))
     return actions
 
 
@@ -124,8 +122,7 @@ def nothing(view: View, counts: list[tuple[str, str, int]], total: int) -> Compo
     said = f"{count(total)} post{'s are' if total != 1 else ' is'} in this range"
     said += "".join(f"; {count(n)} without {name}" for _, name, n in counts) + "."
     ways = [
-        button(f"Without {name}" if key != "q" else "Clear the search", do="drop", key=key)
-        for key, name, _ in counts
+        button(f"Without {name}" if key != "q" else "Clear the search", do="drop", key=key) for key, name, _ in counts
     ]
     if not view.custom and view.range in ("15m", "1h", "6h"):
         wider = {"15m": ("1h", "Last hour"), "1h": ("6h", "Last 6 hours"), "6h": ("24h", "Last 24 hours")}[view.range]

@@ -428,7 +428,9 @@ def donut(averages: dict[str, float]) -> Figure:
                 "textinfo": "none",
                 "hovertemplate": "%{label} %{value:.2f}<extra></extra>",
                 "marker": {
-                    "colors": ["@mix-soft" if label == "mixed" else color for label, color in zip(LABELS, colors, strict=True)],
+                    "colors": [
+                        "@mix-soft" if label == "mixed" else color for label, color in zip(LABELS, colors, strict=True)
+                    ],
                     "line": {"color": "@surface", "width": 1.5},
                     "pattern": {
                         "shape": ["/" if label == "mixed" else "" for label in LABELS],

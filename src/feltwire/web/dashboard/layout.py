@@ -48,17 +48,29 @@ def overview() -> list[Component]:
     """The overview's regions, with shapes in them."""
     return [
         html.H1("Overview", className="vh", id="title"),
-        html.Section([_shape(56) for _ in range(6)], id="now", className="panel now", **{"aria-label": "Now"}),
+        html.Section(id="now", className="panel now", **{"aria-label": "Now"}),
         html.Section(
             [
-                html.Div([_shape(20)], id="charthead", className="ph"),
+                html.Div(id="charthead", className="ph"),
                 html.Div(
                     [
                         html.Div(
                             [
-                                html.Div(id="plot", className="plotly-host", role="img", **{"aria-label": "Net mood and posts over time; the table button shows the same numbers"}),
+                                html.Div(
+                                    id="plot",
+                                    className="plotly-host",
+                                    role="img",
+                                    **{
+                                        "aria-label": "Net mood and posts over time; the table button shows the same numbers"
+                                    },
+                                ),
                                 html.Div(id="overlay", className="overlay"),
-                                html.Div(id="flags", className="flags", role="group", **{"aria-label": "Spikes and turning points"}),
+                                html.Div(
+                                    id="flags",
+                                    className="flags",
+                                    role="group",
+                                    **{"aria-label": "Spikes and turning points"},
+                                ),
                                 html.Div(id="charttable", className="charttable", hidden=True),
                             ],
                             className="plot",
@@ -68,7 +80,17 @@ def overview() -> list[Component]:
                             [
                                 html.H3("Average score"),
                                 html.Div("mean probability, 0 to 1", className="f12 i3"),
-                                html.Div([html.Div(id="ring", role="img", **{"aria-label": "Average scores as a ring; the numbers stand below"}), html.Div(id="ringtext", className="ringtext")], className="ringbox"),
+                                html.Div(
+                                    [
+                                        html.Div(
+                                            id="ring",
+                                            role="img",
+                                            **{"aria-label": "Average scores as a ring; the numbers stand below"},
+                                        ),
+                                        html.Div(id="ringtext", className="ringtext"),
+                                    ],
+                                    className="ringbox",
+                                ),
                                 html.Div(id="averages"),
                             ],
                             className="avg",
@@ -82,7 +104,7 @@ def overview() -> list[Component]:
             className="panel chart",
             **{"aria-label": "Over time"},
         ),
-        html.Section([_lines() for _ in range(4)], id="use", className="panel use", **{"aria-label": "What people use"}),
+        html.Section(id="use", className="panel use", **{"aria-label": "What people use"}),
         _feed(),
     ]
 
@@ -91,17 +113,32 @@ def _feed() -> Component:
     search = html.Div(
         [
             icon("search"),
-            dcc.Input(id="search", type="search", placeholder="Search text", debounce=False, autoComplete="off", className="bare"),
+            dcc.Input(
+                id="search",
+                type="search",
+                placeholder="Search text",
+                debounce=False,
+                autoComplete="off",
+                className="bare",
+            ),
             html.Kbd("/", **{"aria-hidden": "true"}),
         ],
         className="inp searchbox",
     )
     return html.Section(
         [
-            html.Div([html.H2("Posts", className="f16"), html.Span(className="sp"), html.Label("Search the posts", htmlFor="search", className="vh"), search], className="ph feedhead"),
+            html.Div(
+                [
+                    html.H2("Posts", className="f16"),
+                    html.Span(className="sp"),
+                    html.Label("Search the posts", htmlFor="search", className="vh"),
+                    search,
+                ],
+                className="ph feedhead",
+            ),
             html.Div(id="feednote", className="note"),
             html.Button(id="held", className="held", type="button", hidden=True, **{"data-do": "release"}),
-            html.Div([html.Div(_lines(), className="post") for _ in range(3)], id="feed", className="list", role="feed", **{"aria-label": "Posts", "aria-busy": "true"}),
+            html.Div(id="feed", className="list", role="feed", **{"aria-label": "Posts", "aria-busy": "true"}),
         ],
         id="posts",
         className="panel feed",
@@ -109,19 +146,18 @@ def _feed() -> Component:
     )
 
 
-def _shape(height: int) -> Component:
-    return html.Div(html.I(className="sk", style={"height": f"{height}px"}), className="skbox")
-
-
-def _lines() -> Component:
-    return html.Div([html.I(className="sk", style={"height": "12px", "width": width}) for width in ("60%", "100%", "80%")], className="skbox lines")
-
-
 def dialog(id_: str, title: str, body: list[Component], kind: str = "") -> Component:
     """A dialog that `page.js` opens; Escape closes it and the focus returns to where it was."""
     return html.Dialog(
         [
-            html.Div([html.H2(title, className="f16", id=f"{id_}-title"), html.Span(className="sp"), button(icon("x"), kind="btn q i", do="close", label="Close")], className="row"),
+            html.Div(
+                [
+                    html.H2(title, className="f16", id=f"{id_}-title"),
+                    html.Span(className="sp"),
+                    button(icon("x"), kind="btn q i", do="close", label="Close"),
+                ],
+                className="row",
+            ),
             *body,
         ],
         id=id_,
@@ -133,7 +169,16 @@ def dialog(id_: str, title: str, body: list[Component], kind: str = "") -> Compo
 def _help() -> Component:
     rows = [html.Div([html.Dt([html.Kbd(key) for key in keys.split("  ")]), html.Dd(what)]) for keys, what in KEYS]
     switch = button([html.Span(className="knob"), "Keys of one letter"], kind="switch", do="keys")
-    return dialog("help", "Keys", [html.Dl(rows, className="keys"), switch, html.P("Sentiments: ", className="f12 i2 signs"), html.P([html.Span([sign(label), label_name(label)]) for label in LABELS], className="legend f12")])
+    return dialog(
+        "help",
+        "Keys",
+        [
+            html.Dl(rows, className="keys"),
+            switch,
+            html.P("Sentiments: ", className="f12 i2 signs"),
+            html.P([html.Span([sign(label), label_name(label)]) for label in LABELS], className="legend f12"),
+        ],
+    )
 
 
 def _method() -> Component:
@@ -150,7 +195,15 @@ def _method() -> Component:
 
 def _wrong() -> Component:
     choices = [button([sign(label), label_name(label)], kind="item", do="correct", value=label) for label in LABELS]
-    return dialog("wrong", "What is it?", [html.P("Your label is stored beside the post and can train the next model.", className="f12 i2"), html.Div(choices, className="choices")], "small")
+    return dialog(
+        "wrong",
+        "What is it?",
+        [
+            html.P("Your label is stored beside the post and can train the next model.", className="f12 i2"),
+            html.Div(choices, className="choices"),
+        ],
+        "small",
+    )
 
 
 def new_track() -> Component:
@@ -160,10 +213,18 @@ def new_track() -> Component:
         "A new track",
         [
             bars.field("trackname", "Subject", placeholder="Northwind Air"),
-            bars.field("trackquery", "Words, hashtags or accounts", placeholder='northwind OR #northwind OR @northwindair', hint='A query: words, "exact words", #tag, @account, OR, -not.'),
+            bars.field(
+                "trackquery",
+                "Words, hashtags or accounts",
+                placeholder="northwind OR #northwind OR @northwindair",
+                hint='A query: words, "exact words", #tag, @account, OR, -not.',
+            ),
             html.Div(id="trackmatch", className="note soft", role="status"),
             html.P("", id="trackerror", className="error f12"),
-            html.Div([button("Start listening", kind="btn p", do="addtrack"), button("Cancel", kind="btn", do="close")], className="row g2"),
+            html.Div(
+                [button("Start listening", kind="btn p", do="addtrack"), button("Cancel", kind="btn", do="close")],
+                className="row g2",
+            ),
             html.Div(id="tracktoml"),
         ],
     )

@@ -9,13 +9,13 @@ callbacks run, and serialise their answer, once a client; that is why they are n
 import asyncio
 import json
 import logging
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from deltalake import DeltaTable
@@ -28,9 +28,12 @@ from feltwire.web.dashboard.context import Context
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.25
+LOOK_S: Final = 5.0  # however quiet its folder is, a lake is asked again after so long
 FAST_S: Final = 1.0  # numbers and chart change at most so often
 SLOW_S: Final = 2.0  # lists and posts
 ROLL_S: Final = 60.0  # without any post the ranges still move on
+REST: Final = 4.0
+"""A region rests for so many times as long as it took to compute."""
 _CACHED: Final = 256
 
 T = TypeVar("T")
@@ -43,6 +46,8 @@ class Watch:
         self._context = context
         self._table: DeltaTable | None = None
         self._seen = -2
+        self._signed: object = None
+        self._asked_at = 0.0
         self.fast = 1
         self.slow = 1
         self.behind_s: float | None = None
@@ -88,6 +93,10 @@ class Watch:
     def _look(self) -> bool:
         """Whether the lake has a new version since the last look."""
         try:
+            sign = self._sign()
+            if sign is not None and sign == self._signed and time.monotonic() - self._asked_at < LOOK_S:
+                return False
+            self._signed, self._asked_at = sign, time.monotonic()
             if self._table is None:
                 self._table = open_table(self._context.lake().location, "ledger")
             else:
@@ -106,6 +115,14 @@ class Watch:
             self._measure()
         return True
 
+    def _sign(self) -> object:
+        """Something that changes with every commit and costs next to nothing; None for a lake in an object store."""
+        location = self._context.lake().location
+        if location.remote:
+            return None
+        _, root = location.filesystem()
+        return tuple(os.stat(f"{root}/{table}/_delta_log").st_mtime_ns for table in ("ledger", "withdrawn"))
+
     def _measure(self) -> None:
         try:
             day = datetime.now(UTC).date().isoformat()
@@ -117,14 +134,25 @@ class Watch:
             self.behind_s = max(0.0, (datetime.now(UTC) - newest).total_seconds())
 
 
+@dataclass
+class _Answer:
+    """The latest answer of a region, and from when on it may be computed anew."""
+
+    parts: dict[str, str]
+    due: float
+
+
 class Shared:
     """Answers by key, each computed once, in threads, however many ask for it at the same time."""
 
     def __init__(self, failed: Callable[[], None] = lambda: None) -> None:
         """`failed` is called after an error, before anything is asked anew."""
         self.failed = failed
+        self._latest: OrderedDict[Any, _Answer] = OrderedDict()
         self._found: OrderedDict[Any, asyncio.Future[Any]] = OrderedDict()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="page")  # a snapshot of the lake is asked by one at a time
+        self._pool = ThreadPoolExecutor(
+            1, thread_name_prefix="page"
+        )  # a snapshot of the lake is asked by one at a time
         self._others = ThreadPoolExecutor(2, thread_name_prefix="page-action")
 
     async def get(self, key: Any, compute: Callable[[], T]) -> T:
@@ -144,20 +172,52 @@ class Shared:
             raise
         return answer
 
+    async def parts(self, region: "Region", version: int, salt: int) -> tuple[dict[str, str], float]:
+        """(a region's parts, seconds until it may be newer): one that takes long is computed less often, so that a
+        page never takes more than a share of what the machine has."""
+        loop = asyncio.get_running_loop()
+        place = (region.name, region.key)
+        latest = self._latest.get(place)
+        if latest is not None and not salt and loop.time() < latest.due and (*place, version, 0) not in self._found:
+            return latest.parts, latest.due - loop.time()
+        took_s = 0.0
+
+        def timed() -> dict[str, str]:
+            nonlocal took_s
+            began = time.monotonic()
+            found = region.compute()
+            took_s = time.monotonic() - began
+            return found
+
+        parts = await self.get((*place, version, salt), timed)
+        if took_s:
+            self._latest[place] = _Answer(parts, loop.time() + REST * took_s)
+            while len(self._latest) > _CACHED:
+                self._latest.popitem(last=False)
+        return parts, 0.0
+
     async def run(self, work: Callable[[], T]) -> T:
         """Run something beside: it does not wait for the regions, and they not for it."""
         return await asyncio.get_running_loop().run_in_executor(self._others, work)
 
 
 def encode(value: Any) -> str:
-    """Components and data as the JSON that the browser reads."""
+    """Components and data as the JSON that `assets/nodes.js` reads: an element is [tag, attributes, children]."""
     return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+_NAMES: Final = {"className": "class", "htmlFor": "for", "tabIndex": "tabindex", "dateTime": "datetime"}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    return value.to_plotly_json()
+    given: dict[str, Any] = value.to_plotly_json()
+    props = dict(given["props"])
+    children = props.pop("children", None)
+    nodes = children if isinstance(children, list | tuple) else [] if children is None else [children]
+    attributes = {_NAMES.get(name, name.lower() if name != "style" else name): one for name, one in props.items()}
+    return [given["type"].lower(), attributes, [node for node in nodes if node is not None]]
 
 
 @dataclass
@@ -193,24 +253,35 @@ class Region:
 
 
 async def refresh(
-    regions: list[Region], watch: Watch, shared: Shared, sent: Sent, send: Sender, *, force: frozenset[str] = frozenset()
-) -> None:
-    """Bring a page up to date: the regions one after another, each sent as soon as it is there."""
+    regions: list[Region],
+    watch: Watch,
+    shared: Shared,
+    sent: Sent,
+    send: Sender,
+    *,
+    force: frozenset[str] = frozenset(),
+) -> float:
+    """Bring a page up to date, each region as soon as it is there.
 
-    async def one(region: Region) -> None:
+    Returns the seconds after which a region that rests now may have something new; 0.0 where none does.
+    """
+
+    async def one(region: Region) -> float:
         version = watch.slow if region.slow else watch.fast
         salt = time.monotonic_ns() if region.name in force else 0
+        again_s = 0.0
         try:
-            parts = await shared.get((region.name, region.key, version, salt), region.compute)
+            parts, again_s = await shared.parts(region, version, salt)
         except asyncio.CancelledError:
             raise
         except FeltwireError as error:
-            parts = await shared.run(partial(region.failed, error))
+            parts = region.failed(error)
         except Exception as error:
             logger.exception("the region %s of the page failed", region.name)
-            parts = await shared.run(partial(region.failed, error))
+            parts = region.failed(error)
         text = sent.message(parts)
         if text is not None:
             await send(text)
+        return again_s
 
-    await asyncio.gather(*(one(region) for region in regions))
+    return max(await asyncio.gather(*(one(region) for region in regions)), default=0.0)

@@ -18,18 +18,26 @@ EXTRA: Final[dict[str, Build]] = {}
 """{page: its regions} of pages beside the overview; their modules add themselves here and to `bars.PAGES`."""
 
 
+def frame(view: View) -> dict[str, str]:
+    """What the address alone decides."""
+    return fill(tabs=bars.tabs(view), phonenav=bars.phone_nav(view))
+
+
 def regions_of(context: Context, view: View, zone: tzinfo) -> list[Region]:
     """What a page with this address shows."""
-    found = [_bars(context, view, zone)]
     if view.page in EXTRA:
-        return found + EXTRA[view.page](context, view, zone)
-    found.append(explanation.region(context, view, zone))
-    return [*found, _board(context, view, zone), _feed(context, view, zone), _use(context, view, zone)]
+        return [*EXTRA[view.page](context, view, zone), _bars(context, view, zone)]
+    first = [_board(context, view, zone), _bars(context, view, zone), _feed(context, view, zone)]
+    return [*first, explanation.region(context, view, zone), _use(context, view, zone)]
 
 
 def fill(**ids: Any) -> dict[str, str]:
     """Parts of a message: components as the children of the elements with these ids."""
-    return {f"children:{name}": encode(children) for name, children in ids.items()}
+    found = {}
+    for name, children in ids.items():
+        nodes = children if isinstance(children, list | tuple) else [children]
+        found[f"children:{name}"] = encode([node for node in nodes if node is not None])
+    return found
 
 
 def failed(id_: str, title: str, region: str, safe: str) -> Callable[[Exception], dict[str, str]]:
@@ -42,6 +50,8 @@ def failed(id_: str, title: str, region: str, safe: str) -> Callable[[Exception]
     return show
 
 
+CHOICES_S: Final = 15.0
+"""Tracks, sources and languages that are new stand in the menus after so long."""
 _SAFE: Final = "Counting continues; nothing is lost."
 
 
@@ -49,15 +59,15 @@ def _bars(context: Context, view: View, zone: tzinfo) -> Region:
     def compute() -> dict[str, str]:
         now = context.now()
         configured = [track.name for track in context.tracks()]
-        choices = data.read_choices(context.snapshot(), configured, now)
-        parts = fill(tabs=bars.tabs(view), phonenav=bars.phone_nav(view), phonetrack=bars.track_menu(view, choices, "tracksphone"))
+        choices = context.keep("choices", CHOICES_S, lambda: data.read_choices(context.snapshot(), configured, now))
+        parts = fill(phonetrack=bars.track_menu(view, choices, "tracksphone"))
         parts["first"] = encode(not choices.tracks)
         if view.page == "overview":
             parts |= fill(scope=bars.scope(view, choices, now, zone))
         return parts
 
     def show(error: Exception) -> dict[str, str]:
-        return {**fill(tabs=bars.tabs(view), phonenav=bars.phone_nav(view)), "first": "false"}
+        return {"first": "false"}
 
     key = (view, str(zone))
     return Region(name="bars", key=key, slow=True, compute=compute, failed=show)
@@ -115,7 +125,9 @@ def _use(context: Context, view: View, zone: tzinfo) -> Region:
         return fill(use=regions.use(found, view))
 
     key = (_without_lists(view)[:-2], view.emoji, view.terms)
-    return Region(name="use", key=key, slow=True, compute=compute, failed=failed("use", "Terms could not be read", "use", _SAFE))
+    return Region(
+        name="use", key=key, slow=True, compute=compute, failed=failed("use", "Terms could not be read", "use", _SAFE)
+    )
 
 
 def _feed(context: Context, view: View, zone: tzinfo) -> Region:
@@ -137,7 +149,13 @@ def _feed(context: Context, view: View, zone: tzinfo) -> Region:
         return [row for row in rows if row.start + timedelta(minutes=1) <= now.astimezone(UTC)][-3:]
 
     key = (_without_lists(view)[:-2], view.every_post, str(zone))
-    return Region(name="feed", key=key, slow=True, compute=compute, failed=failed("feed", "Posts could not be read", "feed", _SAFE))
+    return Region(
+        name="feed",
+        key=key,
+        slow=True,
+        compute=compute,
+        failed=failed("feed", "Posts could not be read", "feed", _SAFE),
+    )
 
 
 def _emptied(lake: Snapshot, view: View, context: Context) -> tuple[list[tuple[str, str, int]], int]:

@@ -52,8 +52,10 @@ def toggle(children: Children, *, pressed: bool, kind: str = "", label: str | No
 
 
 def segments(label: str, key: str, choices: Sequence[tuple[str, str]], chosen: str, kind: str = "seg") -> Component:
-    """Some choices of which one is on: a click sets `key` of the address to the choice's value."""
-    buttons = [toggle(text, pressed=value == chosen, set=key, value=value) for value, text in choices]
+    """Some choices of which one is on: a click sets `key` of the address to the choice's value.
+
+    `choices` are (text, value)."""
+    buttons = [toggle(text, pressed=value == chosen, set=key, value=value) for text, value in choices]
     return html.Div(buttons, className=kind, role="group", **{"aria-label": label})
 
 
@@ -178,9 +180,12 @@ def trouble(title: str, cause: str, safe: str, *, region: str) -> Component:
     )
 
 
-def legend() -> Component:
-    """The four signs with their names."""
-    return html.Span([html.Span([sign(label), label_name(label)]) for label in LABELS], className="legend")
+def legend(unscored: bool = False) -> Component:
+    """The four signs with their names, and posts without a score where there are some."""
+    parts = [html.Span([sign(label), label_name(label)]) for label in LABELS]
+    if unscored:
+        parts.append(html.Span([html.Span(className="si s-none", **{"aria-hidden": "true"}), "Not scored"]))
+    return html.Span(parts, className="legend")
 
 
 def safe_href(url: str | None) -> str | None:

@@ -46,7 +46,7 @@ def before_words(view: View) -> str:
 
 def now(board: Board, zone: tzinfo) -> list[Component]:
     """Net mood, its scale, the four gauges and posts a minute."""
-    return [_hero(board), *_gauges(board), _rate(board, zone)]
+    return [_hero(board), _share_bar(board), *_gauges(board), _rate(board, zone)]
 
 
 def _hero(board: Board) -> Component:
@@ -122,6 +122,13 @@ def _head_place(value: float, other: float | None) -> dict[str, str]:
         if value == other:
             left += 0
     return {"left": f"{max(8.0, min(92.0, left)):.2f}%"}
+
+
+def _share_bar(board: Board) -> Component:
+    """On a phone: the four shares as one bar; the numbers stand below it."""
+    shares = board.totals.shares
+    parts = [html.I(className=SHORT[label], style={"flexGrow": f"{shares[label]:.1f}"}) for label in LABELS]
+    return html.Div(parts, className="sharebar", **{"aria-hidden": "true"})
 
 
 def _gauges(board: Board) -> list[Component]:
@@ -222,14 +229,21 @@ def axis_title(mode: str) -> str:
     }[mode]
 
 
+PLOT_CHARS: Final = 100
+"""About so many characters of a flag's size stand side by side over the plot."""
+TITLE_CHARS: Final = 26
+
+
 def overlay(board: Board, y_range: tuple[float, float]) -> list[Component]:
     """What stands over the plot as HTML: the titles of both plots, the flags, and the name of the band."""
     mood = board.mood
     per = {60: "minute", 3_600: "hour", 86_400: "day"}.get(mood.every_s)
     volume = f"Posts a {per}" if per else f"Posts in {WINDOW_WORDS[board.view.window_name]}"
+    unscored = any(row.n > row.n_scored for row in board.rows)
+    covered = any(_where(board, flag) < TITLE_CHARS / PLOT_CHARS for flag in board.flags)
     parts: list[Component] = [
-        html.Span(axis_title(board.view.mode), className="t-mood"),
-        html.Span([html.Span(volume), legend()], className="t-posts"),
+        html.Span(axis_title(board.view.mode), className="t-mood right" if covered else "t-mood"),
+        html.Span([html.Span(volume), legend(unscored)], className="t-posts"),
     ]
     if board.view.mode == "mood" and board.band:
         low, high = y_range
@@ -239,17 +253,12 @@ def overlay(board: Board, y_range: tuple[float, float]) -> list[Component]:
     return parts
 
 
-PLOT_CHARS: Final = 100
-"""About so many characters of a flag's size stand side by side over the plot."""
-TITLE_CHARS: Final = 26
-
-
 def flags(board: Board) -> list[Component]:
     """The flags as buttons, in the order of time. The greatest say all; one that has no room for it says less."""
-    total = (board.mood.end - board.mood.start).total_seconds()
-    taken = [(0.0, TITLE_CHARS / PLOT_CHARS)]
+    where = {flag.number: _where(board, flag) for flag in board.flags}
+    width = TITLE_CHARS / PLOT_CHARS
+    taken = [(1.0 - width, 1.1) if any(x < width for x in where.values()) else (0.0, width)]
     places: dict[int, tuple[str, str]] = {}
-    where = {flag.number: (flag.at - board.mood.start).total_seconds() / total for flag in board.flags}
     for flag in sorted(board.flags, key=lambda one: (one.kind == "turn", -abs(one.change or 0.0))):
         for form, width in (("", len(flag.text) + 5), ("brief", len(flag.short) + 5), ("bare", 4)):
             share, x = width / PLOT_CHARS, where[flag.number]
@@ -261,6 +270,11 @@ def flags(board: Board) -> list[Component]:
                 places[flag.number] = (form, free[0])
                 break
     return [_flag(flag, where[flag.number], *places[flag.number], board.view.at == flag.at) for flag in board.flags]
+
+
+def _where(board: Board, flag: Flag) -> float:
+    """Where on the time axis a flag stands, from 0 to 1."""
+    return (flag.at - board.mood.start) / (board.mood.end - board.mood.start)
 
 
 def _is_free(place: tuple[float, float], taken: list[tuple[float, float]]) -> bool:

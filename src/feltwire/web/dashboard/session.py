@@ -15,7 +15,7 @@ from feltwire.errors import FeltwireError
 from feltwire.web.dashboard import actions
 from feltwire.web.dashboard.context import Context
 from feltwire.web.dashboard.live import FAST_S, Sent, Shared, Watch, encode, refresh
-from feltwire.web.dashboard.pages import regions_of
+from feltwire.web.dashboard.pages import frame, regions_of
 from feltwire.web.dashboard.view import View, parse
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,9 @@ async def serve(socket: WebSocket, context: Context, watch: Watch, shared: Share
         await asyncio.gather(pusher, beater, return_exceptions=True)
 
 
-async def _take(message: Any, session: Session, wake: asyncio.Event, context: Context, shared: Shared, send: Any) -> None:
+async def _take(
+    message: Any, session: Session, wake: asyncio.Event, context: Context, shared: Shared, send: Any
+) -> None:
     match message:
         case {"see": str(query), "zone": str(zone)}:
             session.view, session.zone, session.asked = parse(query), _zone(zone), True
@@ -95,7 +97,9 @@ def _zone(name: str) -> tzinfo:
         return UTC
 
 
-async def _push(session: Session, wake: asyncio.Event, context: Context, watch: Watch, shared: Shared, send: Any) -> None:
+async def _push(
+    session: Session, wake: asyncio.Event, context: Context, watch: Watch, shared: Shared, send: Any
+) -> None:
     """Bring the page up to date whenever something is new, and rest at least as long as that took."""
     seen: View | None = None
     loop = asyncio.get_running_loop()
@@ -108,8 +112,13 @@ async def _push(session: Session, wake: asyncio.Event, context: Context, watch: 
         seen, force = session.view, frozenset(session.again)
         session.again.clear()
         began = loop.time()
+        frame_text = session.sent.message(frame(session.view))
+        if frame_text is not None:
+            await send(frame_text)
         regions = regions_of(context, session.view, session.zone)
-        await refresh(regions, watch, shared, session.sent, send, force=force)
+        again_s = await refresh(regions, watch, shared, session.sent, send, force=force)
+        if again_s:
+            loop.call_later(again_s, wake.set)
         took = loop.time() - began
         try:
             async with asyncio.timeout(max(took, FAST_S - took) if not changed else 0.05):

@@ -68,7 +68,7 @@
     retry() { fw.retry(); },
     again(node) { fw.say({ again: node.dataset.region }); },
     set(node) { fw.set(node.dataset.key, node.dataset.value); },
-    drop(node) { const params = fw.params(); params.delete(node.dataset.key); if (node.dataset.key === "q") window.dash_clientside.set_props("search", { value: "" }); fw.go(params); },
+    drop(node) { const params = fw.params(); params.delete(node.dataset.key); if (node.dataset.key === "q") $("search").value = ""; fw.go(params); },
     table() { fw.table = !fw.table; showTable(); },
     release() { fw.release(); },
     why(node) { fw.why(article(node)); },

@@ -146,6 +146,6 @@
   });
   fw.showSearch = function () {
     const box = $("search"), text = fw.params().get("q") || "";
-    if (box && document.activeElement !== box && box.value !== text) window.dash_clientside.set_props("search", { value: text });
+    if (box && document.activeElement !== box && box.value !== text) box.value = text;
   };
 })();

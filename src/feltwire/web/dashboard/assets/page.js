@@ -49,9 +49,9 @@
 
   /* ---------- parts that the server sends ---------- */
   const waiting = {};          // regions held while the pointer or the focus is in them
-  const set = (id, children) => window.dash_clientside.set_props(id, { children });
+  const set = (id, children) => fw.show($(id), children);
   const busy = (node) => node && (node.matches(":hover") && matchMedia("(hover: hover)").matches || node.contains(document.activeElement));
-  const ready = () => !!(window.dash_clientside && window.dash_clientside.set_props && $("feed") && $("phonenav"));
+  const ready = () => !!($("feed") && $("phonenav") && $("toast"));
   let early = [];
   let regionsOfView = false;   // whether the answer to the last change of the view has come
 
@@ -71,7 +71,6 @@
     if (id === "use" && !fw.fresh && busy($("use"))) { waiting.use = value; return; }
     if (id === "scope" && document.querySelector("#scope details[open]") && !fw.fresh) { waiting.scope = value; return; }
     delete waiting[id];
-    if (id === "now" || id === "use") $(id).classList.remove("loading");
     set(id, value);
   }
   fw.apply = set;
@@ -142,15 +141,15 @@
   let behind = null, trouble = null;
   function beat(value) { behind = value.behind; trouble = value.error; state(); }
   function state() {
-    if (!$("livetext") || !window.dash_clientside) return;
+    if (!$("livetext")) return;
     const live = $("live");
     let word = fw.paused ? "Paused" : lost ? "Not live" : !heard ? "Connecting" : "Live";
     let more = "";
     if (word === "Live" && fw.total === 0) word = "Waiting for the first post";
     else if (word === "Live" && typeof behind === "number") more = behind < 600 ? behind.toFixed(behind < 10 ? 1 : 0) + " s behind" : "no new posts";
     live.dataset.state = fw.paused ? "paused" : lost ? "lost" : "live";
-    if ($("livetext").textContent !== word) set("livetext", word);
-    if ($("behind").textContent !== more) set("behind", more);
+    if ($("livetext").textContent !== word) $("livetext").textContent = word;
+    if ($("behind").textContent !== more) $("behind").textContent = more;
   }
   fw.state = state;
   let said = "";
