@@ -22,7 +22,7 @@
     if (!layer) {
       layer = document.createElement("div");
       layer.id = "spans"; layer.className = "spans"; layer.setAttribute("aria-hidden", "true");
-      for (const kind of ["chosen", "under now", "under before"]) { const part = document.createElement("i"); part.className = kind; layer.append(part); }
+      for (const kind of ["s-chosen", "s-now", "s-before"]) { const part = document.createElement("i"); part.className = kind; layer.append(part); }
       box.append(layer);
     }
     layer.hidden = !span || !fw.axis;
@@ -38,7 +38,7 @@
   fw.on.axis = (value) => { if (axis) axis(value); fw.axis = value; place(); };
 
   /* the panel: the frame makes room for it, and it takes the focus once when it opens */
-  let opened = "";
+  let opened = fw.params().get("at") || "";  // of a link that was opened: the focus stays where it is
   function watch() {
     const aside = $("aside"), other = $("other");
     if (!aside || !other) { setTimeout(watch, 50); return; }
@@ -47,7 +47,7 @@
       const was = root.dataset.aside;
       root.dataset.aside = open ? "true" : "false";
       if (was !== root.dataset.aside) setTimeout(fw.drawAll, 0);
-      if (at && at !== opened) { const title = $("explain-title"); if (title && opened === "") title.focus({ preventScroll: true }); const body = aside.querySelector(".xbody"); if (body) body.scrollTop = 0; }
+      if (at && at !== opened) { const title = $("explain-title"); if (title && !opened) title.focus({ preventScroll: true }); const body = aside.querySelector(".xbody"); if (body) body.scrollTop = 0; }
       if (opened && !at) { const flag = document.querySelector(`[data-explain="${opened}"]`); if (flag && flag.offsetParent) flag.focus({ preventScroll: true }); }
       opened = at;
     };
