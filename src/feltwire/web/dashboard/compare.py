@@ -1,5 +1,6 @@
 """Compare: two tracks, or a track in two ranges, side by side on the same scales. A is filled, B is outlined."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
@@ -117,7 +118,7 @@ def scope(view: View, choices: data.Choices, other: str | None) -> list[Componen
         segments("What is compared", "by", [("Two tracks", ""), ("Two ranges", "range")], "range" if ranges else ""),
         html.Span(className="vr"),
         bars.menu(
-            [_mark("A"), " ", words.track_name(view.track)],
+            html.Span([_mark("A"), words.track_name(view.track)], className="row g2"),
             [_item("track", track, view.track) for track in [ALL_TRACKS, *choices.tracks]],
             kind="sel b6",
             id_="cmpa",
@@ -128,12 +129,12 @@ def scope(view: View, choices: data.Choices, other: str | None) -> list[Componen
     if ranges:
         back = view.extra_value("back") if view.extra_value("back") in BACK else ""
         items = [toggle([icon("check"), text], pressed=key == back, kind="item", set="back", value=key) for key, text in BACK.items()]
-        parts.append(bars.menu([_mark("B"), " ", BACK[back]], items, kind="sel b6", id_="cmpb", label=f"B: {BACK[back]}"))
+        parts.append(bars.menu(html.Span([_mark("B"), BACK[back]], className="row g2"), items, kind="sel b6", id_="cmpb", label=f"B: {BACK[back]}"))
     elif other is not None:
         tracks = [track for track in [ALL_TRACKS, *choices.tracks] if track != view.track]
         items = [_item("with", track, other) for track in tracks]
         name = words.track_name(other)
-        parts.append(bars.menu([_mark("B"), " ", name], items, kind="sel b6", id_="cmpb", label=f"B: {name}"))
+        parts.append(bars.menu(html.Span([_mark("B"), name], className="row g2"), items, kind="sel b6", id_="cmpb", label=f"B: {name}"))
     parts += [
         html.Span(className="vr"),
         segments("Time range", "range", [(text, key) for key, text in RANGE_LABELS.items()], "" if view.custom else view.range),
@@ -220,7 +221,7 @@ def _gap(a: Side, b: Side, since: datetime | None, until: datetime | None) -> fl
     for side in (a, b):
         rows = [row for row in side.rows if (since is None or row.start >= since) and (until is None or row.start < until)]
         scored = sum(row.n_scored for row in rows)
-        if not scored:
+        if scored < moments.MIN_POSTS:
             return None
         moods.append(100 * sum(row.counts["positive"] - row.counts["negative"] for row in rows) / scored)
     return moods[0] - moods[1]
@@ -304,7 +305,7 @@ def _chart(pair: Pair, zone: tzinfo) -> Component:
             ),
             html.Div(
                 [
-                    html.Div(id="cmpplot", className="figure-host", role="img", **{"aria-label": f"{pair.finding}; the table button shows the numbers"}),
+                    html.Div(className="figure-slot", role="img", **{"data-figure": "cmpplot", "aria-label": f"{pair.finding}; the table button shows the numbers"}),
                     html.Span(upper, className="t-mood"),
                     html.Span(lower, className="t-posts"),
                     html.Div(_table(pair, mode, zone), id="cmptable", className="charttable", hidden=True),
@@ -406,8 +407,9 @@ def _figure_layout(pair: Pair, mode: str, zone: tzinfo, top: list[Figure], highe
     values = [value for trace in top if trace.get("yaxis", "y") == "y" for value in trace["y"] if value is not None]
     low, high = min([0.0, *values]), max([20.0, *values])
     step = 40 if high - low > 80 else 20
-    floor, ceiling = -step * -(-max(0.0, -low) // step), step * -(-high // step)
-    ticks = [value for value in range(-100, 101, step) if floor <= value <= ceiling] if mode == "mood" else None
+    floor, ceiling = -step * math.ceil(-low / step), step * math.ceil(high / step)
+    ticks = [value for value in range(floor, ceiling + 1, step) if abs(value) <= 100] if mode == "mood" else None
+    floor, ceiling = max(-100, floor), max(step, min(100, ceiling))
     common = {"fixedrange": True, "zeroline": False, "tickfont": FONT, "gridcolor": "@line", "ticks": ""}
     lines = [
         {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "yref": axis, "line": {"color": "@ctl", "width": 1}}

@@ -107,7 +107,6 @@ def panel(told: Told, view: View, zone: tzinfo) -> Component:
     return html.Section(
         [_head(told, zone), html.Div(body, className="xbody", tabIndex=0), _foot(one, view)],
         className="explain",
-        key=f"{one.start.isoformat()}",
         **{"aria-label": "Explanation"},
     )
 
@@ -123,7 +122,7 @@ def _head(told: Told, zone: tzinfo) -> Component:
         step = button(icon(name), kind="tool", label=text, set="at", value=_iso(at) if at else "")
         step.disabled = at is None
         arrows.append(step)
-    return html.Header(
+    return html.Div(
         [
             *badge,
             html.H2(span, className="f20", tabIndex=-1, id="explain-title"),
@@ -262,7 +261,7 @@ def _method(one: Apart) -> Component:
 
 def _foot(one: Apart, view: View) -> Component:
     query = view.query()
-    return html.Footer(
+    return html.Div(
         [
             html.A("Filter page to this window", href="?" + window_view(one, view).query(), className="btn p", **{"data-goto": "true"}),
             button([icon("link"), html.Span("Copy link", className="word")], do="share"),

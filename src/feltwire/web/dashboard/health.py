@@ -200,7 +200,7 @@ def _throughput(found: Vitals, history: History, zone: tzinfo) -> Component:
             html.Div([html.H2("Throughput and lag", className="f16 grow"), toggle(icon("table"), pressed=False, kind="tool", label="Show as table", table="lagtable")], className="row g2"),
             html.Div(
                 [
-                    html.Div(id="lagplot", className="figure-host", role="img", **{"aria-label": "Posts received a minute, and seconds from received to queryable; the table button shows the numbers"}),
+                    html.Div(className="figure-slot", role="img", **{"data-figure": "lagplot", "aria-label": "Posts received a minute, and seconds from received to queryable; the table button shows the numbers"}),
                     html.Span("Received, posts a minute", className="t-mood"),
                     html.Span("Lag, seconds from received to queryable", className="t-lag"),
                     *nothing,
@@ -263,7 +263,7 @@ def _dead(found: Vitals, view: View, zone: tzinfo) -> Component:
         on = one.reason == chosen
         see = button("Hide" if on else "See", kind="ul f12", label=f"{'Hide' if on else 'See'}: {one.reason}", set="dead", value="" if on else one.reason[:200])
         rows.append([one.reason, words.source_name(one.source), count(one.n), last, see])
-    parts.append(_grid(["Reason", "Source", "Count", "Last", ""], rows, "Dead letters by reason", "dl"))
+    parts.append(_grid(["Reason", "Source", "Count", "Last", ""], rows, "Dead letters by reason", "dlt"))
     if chosen and found.letters:
         items = [
             html.Li([html.Time(clock(at, zone, seconds=True, day=True), className="f12 i3"), html.Pre(payload[:MAX_SHOWN] + (" …" if len(payload) > MAX_SHOWN else ""), dir="auto", tabIndex=0)])

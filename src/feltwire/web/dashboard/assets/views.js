@@ -56,23 +56,31 @@
     look();
     draw();
   }
-  let drawing = 0;
+  /* Figures live in elements of this script's own, which are put back into their places whenever the server's
+     elements were changed: what Plotly drew is kept. */
+  const hosts = {};
+  const shown = {};
   function draw() {
-    clearTimeout(drawing);
-    drawing = setTimeout(() => {
-      for (const host of document.querySelectorAll("#other .figure-host")) if (!host.firstChild) fw.draw(host.id);
-    }, 0);
+    for (const slot of document.querySelectorAll("#other .figure-slot")) {
+      const id = slot.dataset.figure;
+      if (!hosts[id]) { hosts[id] = document.createElement("div"); hosts[id].id = id; hosts[id].className = "figure-host"; }
+      if (hosts[id].parentNode !== slot) { slot.append(hosts[id]); fw.draw(id); }
+    }
+    for (const button of document.querySelectorAll("#other [data-table]")) table(button);
   }
 
   /* tables behind the charts of these pages */
+  function table(button) {
+    const node = $(button.dataset.table), on = !!shown[button.dataset.table];
+    if (!node) return;
+    if (node.hidden === on) node.hidden = !on;
+    if (button.getAttribute("aria-pressed") !== String(on)) button.setAttribute("aria-pressed", String(on));
+  }
   document.addEventListener("click", (event) => {
-    const button = event.target.closest && event.target.closest("[data-table]");
+    const button = event.target.closest && event.target.closest("#other [data-table]");
     if (!button) return;
-    const table = $(button.dataset.table), on = table.hidden;
-    table.hidden = !on;
-    button.setAttribute("aria-pressed", on ? "true" : "false");
-    shown[button.dataset.table] = on;
+    shown[button.dataset.table] = !shown[button.dataset.table];
+    table(button);
   });
-  const shown = {};
   watch();
 })();
