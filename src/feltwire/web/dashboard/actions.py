@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from feltwire.errors import ConfigError, FatalError
+from feltwire.errors import ConfigError
 from feltwire.explain import explain
+from feltwire.lake import added_tracks
 from feltwire.lake.reader import literal
 from feltwire.mood import predicate
 from feltwire.tracks import Track
@@ -61,7 +62,7 @@ def _marks(text: str, uri: str, label: str) -> list[list[Any]]:
     strongest = max((abs(value) for value in values.values()), default=0.0)
     chosen = [place for place, value in values.items() if abs(value) >= max(0.01, LEAST_SHARE * strongest)]
     chosen.sort(key=lambda place: -abs(values[place]))
-    kept = sorted(place for place in chosen[:MAX_MARKS] if any(map(str.isalnum, text[slice(*place)])) or place)
+    kept = sorted(chosen[:MAX_MARKS])
     return [
         [start, end, "neg" if values[start, end] < 0 else "pos", round(abs(values[start, end]) / strongest, 2)]
         for start, end in kept
@@ -91,19 +92,11 @@ def _match(given: Mapping[str, Any], context: Context) -> Answer:
 
 
 def _track(given: Mapping[str, Any], context: Context) -> Answer:
-    """Start listening for a track where the service can; otherwise say what to write into feltwire.toml."""
+    """Listen for something more, from the engine's next batch on and after every restart."""
     track = Track(_text(given, "name", 100), _text(given, "query", 2_000))
-    add: Callable[[Track], None] | None = getattr(context.state, "add_track", None)
-    if add is None:
-        return {"toml": f"[[tracks]]\nname = {_toml(track.name)}\nquery = {_toml(track.query)}\n"}
-    add(track)
+    added_tracks.add(context.lake().location, track, context.tracks())
+    context.kept.clear()
     return {"added": track.name}
-
-
-def _toml(text: str) -> str:
-    if any(ord(char) < 32 for char in text):
-        raise FatalError("a name or query of one line is needed")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 _ACTIONS: Final[dict[str, Callable[[Mapping[str, Any], Context], Answer]]] = {

@@ -40,7 +40,8 @@ class _Later:
         with self._lock:
             if self._made is None:
                 self._made = create_page(self._context)
-            return self._made
+            made: ASGIApp = self._made
+            return made
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._made or await asyncio.get_running_loop().run_in_executor(None, self.make)
@@ -68,7 +69,7 @@ def create_page(context: Context) -> ASGIApp:
     health.register(context)
     dash = Dash(
         "feltwire",
-        server=app,
+        server=app,  # type: ignore[arg-type]  # its annotation knows Flask alone
         assets_folder=str(ASSETS),
         index_string=(Path(__file__).parent / "index.html").read_text(encoding="utf-8"),
         title="Feltwire",

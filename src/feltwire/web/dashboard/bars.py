@@ -1,4 +1,6 @@
 """The two bars: pages and live state above, what is shown below. Everything in them changes the address."""
+# Dash's components take data- and aria- attributes, which their signatures cannot name.
+# mypy: disable-error-code="arg-type"
 
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
@@ -20,7 +22,7 @@ PAGES: Final[dict[str, tuple[str, str]]] = {"overview": ("Overview", "now")}
 
 def tabs(view: View, kind: str = "tab") -> list[Component]:
     """The pages as links."""
-    found = []
+    found: list[Component] = []
     for page, (name, _) in PAGES.items():
         current = {"aria-current": "page"} if view.page == page else {}
         found.append(
@@ -35,9 +37,39 @@ def tabs(view: View, kind: str = "tab") -> list[Component]:
     return found
 
 
+_NEEDS: Final = {"bluesky": "needs no account", "mastodon": "needs a token", "x": "needs an API key"}
+
+
+def where(sources: Sequence[str]) -> Component:
+    """On the first start: the sources that this process reads, and what the others need."""
+    shown = {source.partition(":")[0]: True for source in sources} | {
+        name: False for name in _NEEDS if name not in sources
+    }
+    shown = {name: any(source.partition(":")[0] == name for source in sources) for name in shown}
+    return html.Div(
+        [
+            html.Div(
+                [
+                    html.Span(icon("check") if on else None, className="bx"),
+                    html.Span(
+                        [
+                            html.B(words.source_name(name), className="b5"),
+                            html.Br(),
+                            html.Span("is read here" if on else f"is not set up: {_NEEDS[name]}", className="f12 i2"),
+                        ]
+                    ),
+                ],
+                className="where on" if on else "where",
+            )
+            for name, on in shown.items()
+        ],
+        className="wherelist",
+    )
+
+
 def phone_nav(view: View) -> list[Component]:
     """The same pages, and the posts, as a bar below on a phone."""
-    found = []
+    found: list[Component] = []
     for page, (name, icon_name) in PAGES.items():
         current = {"aria-current": "page"} if view.page == page else {}
         shown = "Now" if page == "overview" else name
@@ -132,6 +164,9 @@ def menu(
 def scope(view: View, choices: Choices, now: datetime, zone: tzinfo) -> list[Component]:
     """The second bar: tracks, range, window, sources, languages, and the chips of what narrows the view."""
     mood = view.mood(now)
+    narrowing: list[Component] = []
+    if view.narrowed:
+        narrowing = [html.Div(chips(view), className="chips", role="group", **{"aria-label": "Filters"})]
     zone_text = words.zone_name(zone, now)
     return [
         track_menu(view, choices),
@@ -142,7 +177,7 @@ def scope(view: View, choices: Choices, now: datetime, zone: tzinfo) -> list[Com
         html.Span(
             [words.span(mood.start, mood.end, zone), " ", html.Span(zone_text, className="i3")], className="i2 nw when"
         ),
-        html.Div(chips(view), className="chips", role="group", **{"aria-label": "Filters"}) if view.narrowed else None,
+        *narrowing,
         html.Span(className="sp"),
         _window_menu(view),
         _several("source", "sources", choices.sources, view.sources, words.source_name),

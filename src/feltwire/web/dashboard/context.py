@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from feltwire.errors import LakeError
+from feltwire.errors import ConfigError, LakeError
 from feltwire.lake import Lake
 from feltwire.lake.reader import Snapshot
 from feltwire.mood import read
@@ -18,6 +18,10 @@ __all__ = ["Context", "State"]
 
 
 T = TypeVar("T")
+
+
+class NotYetError(LakeError):
+    """There is no lake yet; the engine of this process will make it."""
 
 
 @dataclass
@@ -32,10 +36,15 @@ class Context:
     """{name: (when it is asked anew, value)} of what changes seldom."""
 
     def lake(self) -> Lake:
-        """The lake. Raises FeltwireError while there is none."""
+        """The lake. Raises FeltwireError while there is none: NotYetError where the engine is about to make it."""
         if self.state.lake is None:
             raise LakeError("this process has no lake: it only ingests. Start the page where posts are processed")
-        return self.state.lake()
+        try:
+            return self.state.lake()
+        except ConfigError as error:
+            if self.state.progress is not None and "there is no lake" in str(error):
+                raise NotYetError(str(error)) from error
+            raise
 
     def snapshot(self) -> Snapshot:
         """The lake as it was after the last commit that `forget` was told of: one for all regions, since opening the

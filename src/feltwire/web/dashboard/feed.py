@@ -1,4 +1,6 @@
 """The posts: a live feed, newest first. Every word that somebody wrote is a child of an element, never markup."""
+# Dash's components take data- and aria- attributes, which their signatures cannot name.
+# mypy: disable-error-code="arg-type"
 
 from datetime import tzinfo
 from typing import Any, Final

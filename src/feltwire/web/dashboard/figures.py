@@ -267,7 +267,7 @@ def _ticks(y_range: list[float], mode: str) -> Figure:
     return {"tickvals": values, "ticktext": [signed(value) for value in values]}
 
 
-def _shapes(
+def _shapes(  # noqa: PLR0917
     zone: tzinfo,
     span: tuple[datetime, datetime],
     mode: str,
@@ -354,7 +354,7 @@ def _shapes(
     return shapes
 
 
-def _annotations(
+def _annotations(  # noqa: PLR0917
     rows: Sequence[Row],
     middle: list[str],
     mode: str,

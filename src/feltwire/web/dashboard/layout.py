@@ -1,4 +1,6 @@
 """The page before the first answer: the frame, and shapes where the regions will be."""
+# Dash's components take data- and aria- attributes, which their signatures cannot name.
+# mypy: disable-error-code="arg-type"
 
 from dash import dcc, html
 from dash.development.base_component import Component
@@ -24,10 +26,14 @@ def page() -> Component:
         [
             html.A("To the content", href="#main", className="skip"),
             bars.top(),
-            html.Div(id="scope", className="scope", role="group", **{"aria-label": "What is shown"}),
+            html.Section(id="scope", className="scope", **{"aria-label": "What is shown"}),
             html.Div(id="banner"),
             html.Main(
-                [html.Div(overview(), id="overview", className="view"), html.Div(id="other", className="view other")],
+                [
+                    html.Div(overview(), id="overview", className="view"),
+                    html.Div(id="other", className="view other"),
+                    first(),
+                ],
                 id="main",
                 tabIndex=-1,
             ),
@@ -41,6 +47,58 @@ def page() -> Component:
         ],
         id="app",
         className="app loading",
+    )
+
+
+def first() -> Component:
+    """What is asked where nothing is listened to yet."""
+    return html.Div(
+        html.Section(
+            [
+                html.H1("What do you want to listen to?", className="f28"),
+                html.P(
+                    "Name a subject and the words that belong to it. Posts appear here as they are written, with what "
+                    "people feel and why it moves.",
+                    className="f16 i2",
+                ),
+                html.Div(
+                    [
+                        bars.field("firstname", "Subject", placeholder="Northwind Air"),
+                        bars.field(
+                            "firstquery",
+                            "Words, hashtags or accounts",
+                            placeholder='"northwind air" OR #northwind OR @northwindair',
+                            hint="A post belongs to the subject if it holds any of what stands beside OR.",
+                        ),
+                        html.Div("Where", className="b5"),
+                        html.Div(id="where"),
+                        html.Div(id="firstmatch", className="note soft", role="status"),
+                        html.P("", id="firsterror", className="error f12", role="alert"),
+                        html.Div(
+                            [
+                                button("Start listening", kind="btn p", do="firstgo"),
+                                button("Look around with simulated posts", do="simulated"),
+                                button("Show every post", kind="btn q", do="seeall"),
+                            ],
+                            className="row g2 wrap",
+                        ),
+                        html.Div(id="firsttoml"),
+                    ],
+                    className="panel",
+                ),
+                html.P(
+                    [
+                        "Nothing leaves this machine. The same track can be written in ",
+                        html.B("feltwire.toml", className="b5 ink"),
+                        ".",
+                    ],
+                    className="f12 i2",
+                ),
+            ],
+            className="firstbox",
+            **{"aria-label": "First steps"},
+        ),
+        id="first",
     )
 
 
@@ -60,9 +118,7 @@ def overview() -> list[Component]:
                                     id="plot",
                                     className="plotly-host",
                                     role="img",
-                                    **{
-                                        "aria-label": "Net mood and posts over time; the table button shows the same numbers"
-                                    },
+                                    **{"aria-label": "Mood and posts over time; the table button shows the numbers"},
                                 ),
                                 html.Div(id="overlay", className="overlay"),
                                 html.Div(
@@ -186,7 +242,7 @@ def _method() -> Component:
         "A window is a spike when its net mood, or its number of posts, lies more than 4 robust standard deviations "
         "from the median of the 60 windows before: 4 × 1.4826 × the median absolute deviation. It needs at least 30 "
         "posts. Windows that stand out in a row are one spike.",
-        "A turning point is where the mood, smoothed over five windows, changes its direction for five windows or more.",
+        "A turning point is where the mood, smoothed over five windows, turns for five windows or more.",
         "The usual range holds the middle 80% of the 60 windows before what is shown.",
         "A flag says that a moment stands out from what came before. It does not say why.",
     )
@@ -225,6 +281,5 @@ def new_track() -> Component:
                 [button("Start listening", kind="btn p", do="addtrack"), button("Cancel", kind="btn", do="close")],
                 className="row g2",
             ),
-            html.Div(id="tracktoml"),
         ],
     )

@@ -23,7 +23,7 @@ from deltalake.exceptions import DeltaError
 
 from feltwire.errors import FeltwireError
 from feltwire.lake.tables import open_table
-from feltwire.web.dashboard.context import Context
+from feltwire.web.dashboard.context import Context, NotYetError
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class Shared:
         self._others = ThreadPoolExecutor(2, thread_name_prefix="page-action")
 
     async def get(self, key: Any, compute: Callable[[], T]) -> T:
-        """The answer to a key; `compute` runs if nobody has asked for it yet. An error is nobody's answer but theirs."""
+        """The answer to a key; `compute` runs if nobody has asked for it yet. An error is kept for nobody."""
         future = self._found.get(key)
         if future is None:
             future = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(self._pool, compute))
@@ -274,6 +274,8 @@ async def refresh(
             parts, again_s = await shared.parts(region, version, salt)
         except asyncio.CancelledError:
             raise
+        except NotYetError:
+            parts = {"posts": "0"}  # the shapes stay
         except FeltwireError as error:
             parts = region.failed(error)
         except Exception as error:

@@ -5,9 +5,10 @@ from dataclasses import replace
 from datetime import UTC, timedelta, tzinfo
 from typing import Any, Final
 
+from feltwire.lake import added_tracks
 from feltwire.lake.reader import Snapshot
 from feltwire.mood import read
-from feltwire.web.dashboard import bars, data, explanation, feed, figures, regions
+from feltwire.web.dashboard import bars, data, explanation, feed, figures, regions, words
 from feltwire.web.dashboard.context import Context
 from feltwire.web.dashboard.live import Region, encode
 from feltwire.web.dashboard.parts import trouble
@@ -58,10 +59,11 @@ _SAFE: Final = "Counting continues; nothing is lost."
 def _bars(context: Context, view: View, zone: tzinfo) -> Region:
     def compute() -> dict[str, str]:
         now = context.now()
-        configured = [track.name for track in context.tracks()]
-        choices = context.keep("choices", CHOICES_S, lambda: data.read_choices(context.snapshot(), configured, now))
+        choices = context.keep("choices", CHOICES_S, lambda: _choices(context))
         parts = fill(phonetrack=bars.track_menu(view, choices, "tracksphone"))
         parts["first"] = encode(not choices.tracks)
+        if not choices.tracks:
+            parts |= fill(where=bars.where(context.state.sources))
         if view.page == "overview":
             parts |= fill(scope=bars.scope(view, choices, now, zone))
         return parts
@@ -71,6 +73,12 @@ def _bars(context: Context, view: View, zone: tzinfo) -> Region:
 
     key = (view, str(zone))
     return Region(name="bars", key=key, slow=True, compute=compute, failed=show)
+
+
+def _choices(context: Context) -> data.Choices:
+    configured = [track.name for track in context.tracks()]
+    added = [track.name for track in added_tracks.read(context.lake().location)]
+    return data.read_choices(context.snapshot(), [*configured, *added], context.now())
 
 
 def _board(context: Context, view: View, zone: tzinfo) -> Region:
@@ -90,7 +98,7 @@ def _board(context: Context, view: View, zone: tzinfo) -> Region:
             expected=board.expected,
             chosen=view.at,
         )
-        averages = {label: float(getattr(board.totals, f"avg_{label}")) for label in figures.LABELS}
+        averages = {label: float(getattr(board.totals, f"avg_{label}")) for label in words.LABELS}
         parts = fill(
             now=regions.now(board, zone),
             charthead=regions.chart_head(board),

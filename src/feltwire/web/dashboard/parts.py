@@ -3,6 +3,8 @@
 Every function gives Dash components of plain elements. Text is always a child or an attribute, never markup, so that
 what people write stays text. Icons and colours are classes of `assets/*.css`.
 """
+# Dash's components take data- and aria- attributes, which their signatures cannot name.
+# mypy: disable-error-code="arg-type"
 
 from collections.abc import Sequence
 from dataclasses import dataclass

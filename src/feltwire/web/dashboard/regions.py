@@ -1,4 +1,6 @@
 """The regions of the overview: Now, Over time, What people use. Each is a list of components for its place."""
+# Dash's components take data- and aria- attributes, which their signatures cannot name.
+# mypy: disable-error-code="arg-type"
 
 from datetime import timedelta, tzinfo
 from typing import Any, Final
@@ -134,7 +136,7 @@ def _share_bar(board: Board) -> Component:
 def _gauges(board: Board) -> list[Component]:
     shares, before = board.totals.shares, board.before.shares
     compared = board.before.n_scored > 0
-    found = []
+    found: list[Component] = []
     for label in LABELS:
         change = shares[label] - before[label]
         note: Any = hidden("no range before")

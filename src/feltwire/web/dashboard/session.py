@@ -66,7 +66,7 @@ async def serve(socket: WebSocket, context: Context, watch: Watch, shared: Share
         await asyncio.gather(pusher, beater, return_exceptions=True)
 
 
-async def _take(
+async def _take(  # noqa: PLR0917
     message: Any, session: Session, wake: asyncio.Event, context: Context, shared: Shared, send: Any
 ) -> None:
     match message:
@@ -79,7 +79,8 @@ async def _take(
         case {"again": str(region)}:
             session.again.add(region)
             wake.set()
-        case {"do": str(name), **more}:
+        case {"do": str(name), **rest}:
+            more: dict[str, Any] = {str(key): value for key, value in rest.items()}
             try:
                 answer = await shared.run(lambda: actions.run(name, more, context))
             except FeltwireError as error:
@@ -97,7 +98,7 @@ def _zone(name: str) -> tzinfo:
         return UTC
 
 
-async def _push(
+async def _push(  # noqa: PLR0917
     session: Session, wake: asyncio.Event, context: Context, watch: Watch, shared: Shared, send: Any
 ) -> None:
     """Bring the page up to date whenever something is new, and rest at least as long as that took."""

@@ -96,11 +96,19 @@
       fw.go(params);
     },
     newtrack() { closeMenus(); fw.open("newtrack"); },
-    addtrack() { fw.addTrack("field-trackname", "field-trackquery", "trackerror", "tracktoml"); },
+    addtrack() { fw.addTrack("field-trackname", "field-trackquery", "trackerror"); },
     keys() { fw.store("keys", keysOn() ? "off" : "on"); showKeys(); },
     sheet() { root.dataset.sheet = root.dataset.sheet === "true" ? "false" : "true"; },
     postspage() { root.dataset.phone = "posts"; scrollTo(0, 0); mark(); },
-    firstgo() { fw.addTrack("field-firstname", "field-firstquery", "firsterror", "firsttoml"); },
+    firstgo() { fw.addTrack("field-firstname", "field-firstquery", "firsterror"); },
+    simulated() {
+      const box = $("firsttoml"), text = document.createElement("p"), code = document.createElement("pre"), button = document.createElement("button");
+      text.className = "f12 i2";
+      text.textContent = "In a terminal, beside this one. It has a lake of its own, so nothing of it mixes with what you keep here:";
+      code.textContent = "feltwire demo"; code.tabIndex = 0;
+      button.type = "button"; button.className = "btn s"; button.dataset.do = "copy"; button.dataset.text = "feltwire demo"; button.textContent = "Copy";
+      box.replaceChildren(text, code, button);
+    },
     seeall() { fw.store("seen-all", "true"); fw.start(); fw.drawAll(); },
   };
   document.addEventListener("click", (event) => {
@@ -147,18 +155,12 @@
   }
 
   /* ---------- a new track ---------- */
-  fw.addTrack = function (nameId, queryId, errorId, tomlId) {
+  fw.addTrack = function (nameId, queryId, errorId) {
     const name = $(nameId).value, query = $(queryId).value;
     $(errorId).textContent = "";
     fw.ask("track", { name, query }, (answer) => {
       if (answer.error) { $(errorId).textContent = answer.error; return; }
       if (answer.added) { fw.close(); fw.store("seen-all", "true"); fw.toast("Listening for " + answer.added + "."); fw.set("track", answer.added); return; }
-      const box = $(tomlId), text = document.createElement("p"), code = document.createElement("pre"), button = document.createElement("button");
-      text.textContent = "Tracks are read when Feltwire starts. Write this into feltwire.toml and start it again:";
-      text.className = "f12 i2";
-      code.textContent = answer.toml; code.tabIndex = 0;
-      button.type = "button"; button.className = "btn s"; button.dataset.do = "copy"; button.dataset.text = answer.toml; button.textContent = "Copy";
-      box.replaceChildren(text, code, button);
     });
   };
   let asking = null;
