@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from pydantic import BaseModel
 from tests.sources.jetstream_server import JetstreamServer, post
 from tests.sources.reading import Reading, Row, reading
 from tests.sources.test_tcp import served
+from tests.sources.x_server import TOKEN, XServer, make_post
 
 from feltwire import registry, schema
 from feltwire.errors import ConfigError
@@ -90,12 +92,23 @@ def bluesky(folder: Path) -> Iterator[Far]:
         yield Far(f"bluesky:{server.url}", {}, cursor={"time_us": begin_us, "wire": "v1"})
 
 
+@contextmanager
+def x(folder: Path) -> Iterator[Far]:
+    begin = datetime.now(UTC) - timedelta(seconds=20)
+    with XServer() as server, pytest.MonkeyPatch.context() as patched:
+        patched.setenv("FELTWIRE_X_TOKEN", TOKEN)
+        server.publish(*(make_post(i, begin + timedelta(milliseconds=i)) for i in range(1, NUMBER + 1)))
+        options = {"base_url": server.url, "query": "cats", "params": {"backfill_minutes": "5"}, "cost_per_1000": 0}
+        yield Far("x:stream", options, cursor={"until": begin.isoformat()})
+
+
 FARS: dict[str, MakesFar] = {
     "bluesky": bluesky,
     "file": file,
     "push": push,
     "simulator": simulator,
     "tcp": tcp,
+    "x": x,
 }
 
 PLACELESS = frozenset({"push", "tcp"})
