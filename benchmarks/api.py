@@ -116,7 +116,17 @@ def served(model: str) -> Iterator[str]:
         lake = str(Path(folder) / "lake")
         env = {**os.environ, "FELTWIRE_MODEL__URI": model, "XDG_DATA_HOME": folder}
         program = [sys.executable, "-m", "feltwire.cli"]
-        source = ["--source", "simulator:?count=5", "--until-idle", "--model", "none:", "--port", "0", "--lake", lake]
+        source = [
+            "--source",
+            "simulator:?count=5&rate=50000&start=2026-03-01T12:00:00Z",
+            "--until-idle",
+            "--model",
+            "none:",
+            "--port",
+            "0",
+            "--lake",
+            lake,
+        ]
         subprocess.run([*program, "run", *source], env=env, cwd=folder, check=True, capture_output=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -25,6 +25,7 @@ _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,7}|[A-Za-z][A-Z
 # What some exports leave of characters beyond ASCII, and of line ends: an escape with u, one with n. Not C:\new.
 _ESCAPE: Final = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\n(?![a-z])")
 _HIDDEN: Final = re.compile(f"[{characters.HIDDEN}]+")
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _REPEAT_HINT: Final = re.compile(r"(.)\1\1\1")
 _REPEAT: Final = re.compile(rf"([^\d\s])\1{{{MAX_REPEATS},}}")
 _MARK_RUN_HINT: Final = re.compile(rf"[{characters.MARKS_HINT}]{{{MAX_MARKS + 1}}}")
@@ -281,6 +282,11 @@ def _deepmoji(text: str) -> str:
     return " ".join(deepmoji_words(_composed(_visible(text))))
 
 
+def _written(text: str) -> str:
+    """For a model elsewhere that cleans by itself: as it was written, but for blanks and control characters."""
+    return _blanks(_CONTROLS.sub("", _blanks(text)))
+
+
 # A profile is a pure function of a decoded text. A new one is a function and a line here.
 _PROFILES: Final[dict[str, Callable[[str], str]]] = {
     "social": _social,
@@ -288,4 +294,5 @@ _PROFILES: Final[dict[str, Callable[[str], str]]] = {
     "plain": _plain,
     "lemma": _lemma,
     "deepmoji": _deepmoji,
+    "written": _written,
 }

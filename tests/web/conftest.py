@@ -20,7 +20,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = feltwire(
         "run", "--source", "simulator:?count=500&rate=50000&start=2026-03-01T12:00:00Z", "--until-idle",
         "--track", "airline=larkwing OR #larkwingfail", "--track", "others=-larkwing",
-        "--lake", str(folder / "lake"), "--port", "0", cwd=folder,
+        "--lake", str(folder / "lake"), "--port", "0", cwd=folder, timeout_s=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "lake"

@@ -79,7 +79,7 @@ def test_another_feltwire_gives_the_same_numbers(tmp_path: Path, monkeypatch: py
     done = feltwire(
         "run",
         "--source",
-        "simulator:?count=5",
+        "simulator:?count=5&rate=50000&start=2026-03-01T12:00:00Z",
         "--until-idle",
         "--lake",
         "lake",
@@ -120,7 +120,8 @@ def compare(name: str, here: list[Any], there: list[Any]) -> None:
         case float():
             assert [value is None for value in here] == [value is None for value in there]
             known = [(a, b) for a, b in zip(here, there, strict=True) if a is not None]
-            np.testing.assert_allclose(*np.array(known).T, atol=2e-4, err_msg=name)
+            first, second = np.array(known).T
+            np.testing.assert_allclose(first, second, atol=2e-4, err_msg=name)
         case list():
             for one, other in zip(here, there, strict=True):
                 first, second = _placed(name, one), _placed(name, other)

@@ -49,7 +49,10 @@ class Options(LimitOptions):
     timeout: float = Field(default=10.0, gt=0, le=600, description="seconds that a call may take")
     patience: float = Field(default=5.0, gt=0, le=3600, description="seconds until an engine is told that it waits")
     languages: frozenset[str] | None = Field(default=None, description="ISO 639-1 codes: en,de; without: any")
-    profile: str = Field(default="plain", description="the cleaning profile that texts go through before")
+    profile: str = Field(
+        default="",
+        description="the cleaning profile that texts go through before; without: plain, of a Feltwire written",
+    )
 
     @field_validator("languages", mode="before")
     @classmethod
@@ -59,7 +62,7 @@ class Options(LimitOptions):
     @field_validator("profile")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in profiles():
+        if value and value not in profiles():
             raise ValueError(f"unknown cleaning profile; known are {', '.join(profiles())}")
         return value
 
@@ -69,7 +72,7 @@ class RestModel:
 
     def __init__(self, url: SplitResult, options: Options) -> None:
         """Raises ConfigError for options that do not go together. No call is made."""
-        self.profile = options.profile
+        self.profile = options.profile or ("plain" if options.labels else "written")
         self._options = options
         self._wire = Wire(url, _headers(options), timeout_s=options.timeout)
         self._who = f"the model at {self._wire.place}"
