@@ -17,12 +17,14 @@ from feltwire.mood.shares import shares, times
 from feltwire.mood.view import View as Mood
 from feltwire.schema import ALL_TRACKS
 from feltwire.web.dashboard import bars, data, pages, words
+from feltwire.web.dashboard.attributes import given
 from feltwire.web.dashboard.context import Context
 from feltwire.web.dashboard.data import Row
 from feltwire.web.dashboard.explanation import term_name
 from feltwire.web.dashboard.figures import FONT, Figure, wall
 from feltwire.web.dashboard.live import Region, encode
 from feltwire.web.dashboard.parts import SHORT, icon, segments, sign, table, toggle
+from feltwire.web.dashboard.plots import AXIS, PLOT, time_axis
 from feltwire.web.dashboard.regions import before_words, emoji_name, range_words
 from feltwire.web.dashboard.view import RANGE_LABELS, WINDOW_WORDS, View
 from feltwire.web.dashboard.words import LABELS, arrow, count, label_name, percent, signed
@@ -128,16 +130,36 @@ def scope(view: View, choices: data.Choices, other: str | None) -> list[Componen
     ]
     if ranges:
         back = view.extra_value("back") if view.extra_value("back") in BACK else ""
-        items = [toggle([icon("check"), text], pressed=key == back, kind="item", set="back", value=key) for key, text in BACK.items()]
-        parts.append(bars.menu(html.Span([_mark("B"), BACK[back]], className="row g2"), items, kind="sel b6", id_="cmpb", label=f"B: {BACK[back]}"))
+        items = [
+            toggle([icon("check"), text], pressed=key == back, kind="item", set="back", value=key)
+            for key, text in BACK.items()
+        ]
+        parts.append(
+            bars.menu(
+                html.Span([_mark("B"), BACK[back]], className="row g2"),
+                items,
+                kind="sel b6",
+                id_="cmpb",
+                label=f"B: {BACK[back]}",
+            )
+        )
     elif other is not None:
         tracks = [track for track in [ALL_TRACKS, *choices.tracks] if track != view.track]
         items = [_item("with", track, other) for track in tracks]
         name = words.track_name(other)
-        parts.append(bars.menu(html.Span([_mark("B"), name], className="row g2"), items, kind="sel b6", id_="cmpb", label=f"B: {name}"))
+        parts.append(
+            bars.menu(
+                html.Span([_mark("B"), name], className="row g2"), items, kind="sel b6", id_="cmpb", label=f"B: {name}"
+            )
+        )
     parts += [
         html.Span(className="vr"),
-        segments("Time range", "range", [(text, key) for key, text in RANGE_LABELS.items()], "" if view.custom else view.range),
+        segments(
+            "Time range",
+            "range",
+            [(text, key) for key, text in RANGE_LABELS.items()],
+            "" if view.custom else view.range,
+        ),
         html.Span(className="sp"),
         bars._several("source", "sources", choices.sources, view.sources, words.source_name),
         bars._several("lang", "languages", choices.langs, view.langs, words.language_name),
@@ -164,7 +186,9 @@ def read_pair(lake: Snapshot, view: View, other: str, now: datetime, zone: tzinf
     else:
         theirs = view.mood(now, other)
         names = (words.track_name(view.track), words.track_name(other))
-    a, b = (_side(lake, name, one, now, one.start - mood.start) for name, one in zip(names, (mood, theirs), strict=True))
+    a, b = (
+        _side(lake, name, one, now, one.start - mood.start) for name, one in zip(names, (mood, theirs), strict=True)
+    )
     posts = [read.sample(lake, one, _COLUMNS, MAX_POSTS)[0] for one in (mood, theirs)]
     found = apart.contrast(posts[0], posts[1], ("word",), both=True)
     own = {part.casefold() for name in names for part in (name, *name.split())}
@@ -219,7 +243,9 @@ def _gap(a: Side, b: Side, since: datetime | None, until: datetime | None) -> fl
     """Points of A above B, over all posts of a part of the range."""
     moods = []
     for side in (a, b):
-        rows = [row for row in side.rows if (since is None or row.start >= since) and (until is None or row.start < until)]
+        rows = [
+            row for row in side.rows if (since is None or row.start >= since) and (until is None or row.start < until)
+        ]
         scored = sum(row.n_scored for row in rows)
         if scored < moments.MIN_POSTS:
             return None
@@ -261,7 +287,11 @@ def _voice(pair: Pair) -> Component:
         change = now[i] - before[i]
         return f"{arrow(change, 1)} {percent(abs(change))} pt from {percent(before[i])}%" if known else "nothing before"
 
-    over = f"of {count(total)} posts in the {range_words(pair.view)}" if not pair.view.custom else f"of {count(total)} posts in this range"
+    over = (
+        f"of {count(total)} posts in the {range_words(pair.view)}"
+        if not pair.view.custom
+        else f"of {count(total)} posts in this range"
+    )
     tick = f" · the tick marks {before_words(pair.view)}" if known else ""
     marks: list[Component] = [
         html.I(className="va", style={"width": f"{now[0]:.1f}%"}),
@@ -272,18 +302,36 @@ def _voice(pair: Pair) -> Component:
     said = f"A {a.name} {percent(now[0])} %, B {b.name} {percent(now[1])} %"
     return html.Section(
         [
-            html.Div([html.H2(title, className="f16"), html.Span(over + tick, className="f12 i3")], className="row g2 wrap"),
+            html.Div(
+                [html.H2(title, className="f16"), html.Span(over + tick, className="f12 i3")], className="row g2 wrap"
+            ),
             html.Div(
                 [
-                    html.Span([_mark("A"), html.B(a.name, className="b6 el"), html.B(f"{percent(now[0])}%", className="f20 b6"), html.Span(f"{note(0)} · {count(a.totals.n)} posts", className="f12 i3")], className="row g2"),
-                    html.Span([html.Span(f"{count(b.totals.n)} posts · {note(1)}", className="f12 i3"), html.B(f"{percent(now[1])}%", className="f20 b6"), html.B(b.name, className="b6 el"), _mark("B")], className="row g2 right"),
+                    html.Span(
+                        [
+                            _mark("A"),
+                            html.B(a.name, className="b6 el"),
+                            html.B(f"{percent(now[0])}%", className="f20 b6"),
+                            html.Span(f"{note(0)} · {count(a.totals.n)} posts", className="f12 i3"),
+                        ],
+                        className="row g2",
+                    ),
+                    html.Span(
+                        [
+                            html.Span(f"{count(b.totals.n)} posts · {note(1)}", className="f12 i3"),
+                            html.B(f"{percent(now[1])}%", className="f20 b6"),
+                            html.B(b.name, className="b6 el"),
+                            _mark("B"),
+                        ],
+                        className="row g2 right",
+                    ),
                 ],
                 className="row wrap ends",
             ),
-            html.Div(marks, className="voice", role="img", **{"aria-label": said}),
+            html.Div(marks, className="voice", role="img", **given({"aria-label": said})),
         ],
         className="panel pad voicebox",
-        **{"aria-label": title},
+        **given({"aria-label": title}),
     )
 
 
@@ -297,15 +345,32 @@ def _chart(pair: Pair, zone: tzinfo) -> Component:
         [
             html.Div(
                 [
-                    html.Div([html.H2(pair.finding, className="f16"), html.Div(f"{what} and posts on the same scales · {per} windows", className="f12 i3")], className="grow"),
-                    segments("What the chart shows", "show", [(text, key) for key, text in MODES.items()], mode, "seg s"),
+                    html.Div(
+                        [
+                            html.H2(pair.finding, className="f16"),
+                            html.Div(f"{what} and posts on the same scales · {per} windows", className="f12 i3"),
+                        ],
+                        className="grow",
+                    ),
+                    segments(
+                        "What the chart shows", "show", [(text, key) for key, text in MODES.items()], mode, "seg s"
+                    ),
                     toggle(icon("table"), pressed=False, kind="tool", label="Show as table", table="cmptable"),
                 ],
                 className="ph",
             ),
             html.Div(
                 [
-                    html.Div(className="figure-slot", role="img", **{"data-figure": "cmpplot", "aria-label": f"{pair.finding}; the table button shows the numbers"}),
+                    html.Div(
+                        className="figure-slot",
+                        role="img",
+                        **given(
+                            {
+                                "data-figure": "cmpplot",
+                                "aria-label": f"{pair.finding}; the table button shows the numbers",
+                            }
+                        ),
+                    ),
                     html.Span(upper, className="t-mood"),
                     html.Span(lower, className="t-posts"),
                     html.Div(_table(pair, mode, zone), id="cmptable", className="charttable", hidden=True),
@@ -314,7 +379,7 @@ def _chart(pair: Pair, zone: tzinfo) -> Component:
             ),
         ],
         className="panel chart",
-        **{"aria-label": "Over time"},
+        **given({"aria-label": "Over time"}),
     )
 
 
@@ -334,11 +399,13 @@ def _table(pair: Pair, mode: str, zone: tzinfo) -> Component:
             cells += ["–" if value is None else form(value), count(one.n) if one else "–"]
         rows.append(cells)
     names = [MODES[mode], "Posts"]
-    return table(["Window", *(f"{letter} {name}" for letter in "AB" for name in names)], rows, caption="A and B by window")
+    return table(
+        ["Window", *(f"{letter} {name}" for letter in "AB" for name in names)], rows, caption="A and B by window"
+    )
 
 
 def figure(pair: Pair, zone: tzinfo) -> Figure:
-    """Two plots on one time axis; A solid and dotted at its end, B dashed with a square; between them the difference."""
+    """Two plots on one time axis: A solid with a dot at its end, B dashed with a square, the difference between."""
     mode = _mode(pair.view)
     step = pair.a.mood.every
     top: list[Figure] = []
@@ -350,14 +417,27 @@ def figure(pair: Pair, zone: tzinfo) -> Figure:
     whole = [(at, x, y) for at, x, y in pairs if x is not None and y is not None]
     xs = [wall(at + step / 2, zone) for at, _, _ in whole]
     for values, fill in (([y for _, _, y in whole], "none"), ([x for _, x, _ in whole], "tonexty")):
-        top.append({"type": "scatter", "mode": "lines", "x": xs, "y": values, "line": {"width": 0}, "fill": fill, "fillcolor": "@band", "hoverinfo": "skip"})
-    highest = 1.0
+        top.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": xs,
+                "y": values,
+                "line": {"width": 0},
+                "fill": fill,
+                "fillcolor": "@band",
+                "hoverinfo": "skip",
+            }
+        )
+    highest: float = 1.0
     for letter, side in (("B", pair.b), ("A", pair.a)):
         at = [wall(row.start + step / 2, zone) for row in side.rows]
         values = [side.value(row, mode) for row in side.rows]
-        posts = [row.n for row in side.rows]
-        highest = max([highest, *posts])
-        style = {"color": "@ink", "width": 1.75} if letter == "A" else {"color": "@ink2", "width": 1.5, "dash": "4px,2.5px"}
+        posts: list[float | None] = [row.n for row in side.rows]
+        highest = max([highest, *(row.n for row in side.rows)])
+        style = (
+            {"color": "@ink", "width": 1.75} if letter == "A" else {"color": "@ink2", "width": 1.5, "dash": "4px,2.5px"}
+        )
         common = {"type": "scatter", "mode": "lines", "x": at, "line": style, "name": f"{letter} {side.name}"}
         form = "%{y:+.0f}" if mode == "mood" else "%{y:.1f} %"
         top.append({**common, "y": values, "hovertemplate": form, "connectgaps": False})
@@ -368,7 +448,7 @@ def figure(pair: Pair, zone: tzinfo) -> Figure:
                 top.append(_end(letter, at[last], line[last], axis))
                 name = f"{letter} {_short(side.name)}" if axis == "y" else letter
                 ends.append({"text": f"<b>{_plain(name)} {number(line[last] or 0)}</b>", "y": line[last], "yref": axis})
-    return {"data": [*top, *low], "layout": _figure_layout(pair, mode, zone, top, highest, _spread(ends, highest))}
+    return {"data": [*top, *low], "layout": _figure_layout(pair, zone, top, highest, _spread(ends, highest))}
 
 
 def form_value(mode: str) -> Any:
@@ -377,7 +457,7 @@ def form_value(mode: str) -> Any:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 12 else name.split(" ")[0][:11]
+    return name if len(name) <= 12 else name.partition(" ")[0][:11]
 
 
 def _plain(text: str) -> str:
@@ -389,7 +469,16 @@ def _end(letter: str, x: str, y: float | None, axis: str) -> Figure:
     marker: Figure = {"size": 7, "color": "@ink", "symbol": "circle", "line": {"color": "@surface", "width": 1.5}}
     if letter == "B":
         marker = {"size": 8, "color": "@surface", "symbol": "square", "line": {"color": "@ink", "width": 1.5}}
-    return {"type": "scatter", "mode": "markers", "x": [x], "y": [y], "yaxis": axis, "marker": marker, "hoverinfo": "skip", "cliponaxis": False}
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [x],
+        "y": [y],
+        "yaxis": axis,
+        "marker": marker,
+        "hoverinfo": "skip",
+        "cliponaxis": False,
+    }
 
 
 def _spread(ends: list[Figure], highest: float) -> list[Figure]:
@@ -403,60 +492,55 @@ def _spread(ends: list[Figure], highest: float) -> list[Figure]:
     return [{**one, **style, "font": {**FONT, "color": "@ink"}} for one in ends]
 
 
-def _figure_layout(pair: Pair, mode: str, zone: tzinfo, top: list[Figure], highest: float, ends: list[Figure]) -> Figure:
+def _figure_layout(pair: Pair, zone: tzinfo, top: list[Figure], highest: float, ends: list[Figure]) -> Figure:
+    mode = _mode(pair.view)
     values = [value for trace in top if trace.get("yaxis", "y") == "y" for value in trace["y"] if value is not None]
     low, high = min([0.0, *values]), max([20.0, *values])
     step = 40 if high - low > 80 else 20
     floor, ceiling = -step * math.ceil(-low / step), step * math.ceil(high / step)
     ticks = [value for value in range(floor, ceiling + 1, step) if abs(value) <= 100] if mode == "mood" else None
     floor, ceiling = max(-100, floor), max(step, min(100, ceiling))
-    common = {"fixedrange": True, "zeroline": False, "tickfont": FONT, "gridcolor": "@line", "ticks": ""}
-    lines = [
-        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "yref": axis, "line": {"color": "@ctl", "width": 1}}
-        for axis in ("y", "y2")
-    ]
-    yaxis = {**common, "domain": [0.40, 1.0], "range": [floor - 3, ceiling + 3]}
-    yaxis |= {"tickvals": ticks, "ticktext": [signed(value) for value in ticks]} if ticks else {"nticks": 5, "ticksuffix": "%"}
+    yaxis: Figure = {**AXIS, "domain": [0.40, 1.0], "range": [floor - 3, ceiling + 3]}
+    if ticks is None:
+        yaxis |= {"nticks": 5, "ticksuffix": "%"}
+    else:
+        yaxis |= {"tickvals": ticks, "ticktext": [signed(value) for value in ticks]}
     return {
+        **PLOT,
         "margin": {"l": 48, "r": 112, "t": 34, "b": 22},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": FONT,
-        "showlegend": False,
-        "hovermode": "x unified",
-        "hoverlabel": {"bgcolor": "@surface", "bordercolor": "@line2", "font": {**FONT, "color": "@ink"}},
-        "dragmode": False,
-        "xaxis": {
-            "type": "date", "range": [wall(pair.a.mood.start, zone), wall(pair.a.mood.end, zone)], "anchor": "y2",
-            "showgrid": False, "zeroline": False, "tickfont": FONT, "ticks": "outside", "ticklen": 4, "tickcolor": "@ctl",
-            "nticks": 8, "fixedrange": True, "hoverformat": "%-d %b %H:%M",
-            "tickformatstops": [{"dtickrange": [None, 86_399_999], "value": "%H:%M"}, {"dtickrange": [86_400_000, None], "value": "%-d %b"}],
-        },
+        "xaxis": time_axis(pair.a.mood.start, pair.a.mood.end, zone),
         "yaxis": yaxis,
-        "yaxis2": {**common, "domain": [0.0, 0.27], "range": [0, highest * 1.08], "nticks": 3, "tickformat": ",d"},
-        "shapes": lines,
+        "yaxis2": {**AXIS, "domain": [0.0, 0.27], "range": [0, highest * 1.08], "nticks": 3, "tickformat": ",d"},
         "annotations": ends,
-    }  # fmt: skip
+    }
 
 
 def _side_by_side(pair: Pair) -> Component:
     a, b = pair.a, pair.b
-    rows: list[list[Any]] = [["Posts", count(a.totals.n), count(b.totals.n), times(a.totals.n / b.totals.n) if b.totals.n else "–"]]
+    rows: list[list[Any]] = [
+        ["Posts", count(a.totals.n), count(b.totals.n), times(a.totals.n / b.totals.n) if b.totals.n else "–"]
+    ]
     nets = [side.totals.net for side in (a, b)]
     gap = "–" if nets[0] is None or nets[1] is None else signed(round(nets[0]) - round(nets[1]))
     rows.append(["Net mood", *("–" if net is None else signed(net) for net in nets), gap])
     both = [side.totals.shares for side in (a, b)]
     for label in LABELS:
-        rows.append([html.Span([sign(label), label_name(label)], className="row g2"), *_points(both[0][label], both[1][label])])
+        rows.append(
+            [html.Span([sign(label), label_name(label)], className="row g2"), *_points(both[0][label], both[1][label])]
+        )
     complaints = [100 * sum(side.complaints.values()) / max(1, side.totals.n_scored) for side in (a, b)]
     rows.append(["Complaints", *_points(*complaints)])
     rows.append(["Irony", *_points(a.irony, b.irony)])
     strips = [html.Div([_mark(letter), _strip(side)], className="row g2") for letter, side in (("A", a), ("B", b))]
     head = ["", f"A {_short(a.name)}", f"B {_short(b.name)}", "difference"]
     return html.Section(
-        [html.H2("Side by side", className="f16"), *strips, table(head, rows, caption="A and B side by side", kind="tbl big")],
+        [
+            html.H2("Side by side", className="f16"),
+            *strips,
+            table(head, rows, caption="A and B side by side", kind="tbl big"),
+        ],
         className="panel pad sides",
-        **{"aria-label": "Side by side"},
+        **given({"aria-label": "Side by side"}),
     )
 
 
@@ -470,7 +554,7 @@ def _strip(side: Side) -> Component:
     found = side.totals.shares
     parts = [html.I(className=SHORT[label], style={"flex": f"{found[label]:.1f} 0 0"}) for label in LABELS]
     said = ", ".join(f"{label_name(label)} {percent(found[label])} %" for label in LABELS)
-    return html.Div(parts, className="strip", role="img", **{"aria-label": f"{side.name}: {said}"})
+    return html.Div(parts, className="strip", role="img", **given({"aria-label": f"{side.name}: {said}"}))
 
 
 def _apart(pair: Pair) -> Component:
@@ -490,38 +574,61 @@ def _apart(pair: Pair) -> Component:
             _dumbbells("Complaints", complaints[:LISTED], "Neither has complaints."),
         ],
         className="panel apart",
-        **{"aria-label": "What sets them apart"},
+        **given({"aria-label": "What sets them apart"}),
     )
 
 
 def _dumbbells(title: str, rows: Sequence[tuple[str, float, float]], nothing: str) -> Component:
-    key = html.Span([html.Span([html.I(className="da"), "A"]), html.Span([html.I(className="db"), "B"])], className="dkey f12 i2")
-    head = html.Div([html.H2(title, className="f16 el"), html.Span("share of posts", className="f12 i3 nw"), html.Span(className="sp"), key], className="row g2")
+    key = html.Span(
+        [html.Span([html.I(className="da"), "A"]), html.Span([html.I(className="db"), "B"])], className="dkey f12 i2"
+    )
+    head = html.Div(
+        [
+            html.H2(title, className="f16 el"),
+            html.Span("share of posts", className="f12 i3 nw"),
+            html.Span(className="sp"),
+            key,
+        ],
+        className="row g2",
+    )
     if not rows:
-        return html.Section([head, html.P(nothing, className="i2")], **{"aria-label": title})
+        return html.Section([head, html.P(nothing, className="i2")], **given({"aria-label": title}))
     most = max(max(x, y) for _, x, y in rows) or 1.0
     step = next(one for one in (0.5, 1, 2, 5, 10, 20, 25, 50) if most / one <= 4.2)
     top = max(most, step) * 1.04
-    scale = [html.Span(f"{tick * step:g}%", style={"left": f"{100 * tick * step / top:.2f}%"}) for tick in range(int(top // step) + 1)]
+    scale = [
+        html.Span(f"{tick * step:g}%", style={"left": f"{100 * tick * step / top:.2f}%"})
+        for tick in range(int(top // step) + 1)
+    ]
     items = []
     for name, x, y in rows:
         low, high = sorted((x, y))
         bar = html.Span(
             [
-                html.I(className="dl", style={"left": f"{100 * low / top:.2f}%", "width": f"{100 * (high - low) / top:.2f}%"}),
+                html.I(
+                    className="dl",
+                    style={"left": f"{100 * low / top:.2f}%", "width": f"{100 * (high - low) / top:.2f}%"},
+                ),
                 html.I(className="db", style={"left": f"{100 * y / top:.2f}%"}),
                 html.I(className="da", style={"left": f"{100 * x / top:.2f}%"}),
             ],
             className="dbar",
-            **{"aria-hidden": "true"},
+            **given({"aria-hidden": "true"}),
         )
         change = _points(x, y)[2]
         said = html.Span(f": A {percent(x)} %, B {percent(y)} %, ", className="vh")
         items.append(html.Li([html.Span([name, said], className="el"), bar, html.Span(change, className="num i2")]))
-    axis = html.Div([html.Span(), html.Div(scale, className="dscale"), html.Span()], className="drow f12 i3", **{"aria-hidden": "true"})
+    axis = html.Div(
+        [html.Span(), html.Div(scale, className="dscale"), html.Span()],
+        className="drow f12 i3",
+        **given({"aria-hidden": "true"}),
+    )
     lines = [html.I(style={"left": f"{100 * tick * step / top:.2f}%"}) for tick in range(int(top // step) + 1)]
-    grid = html.Div([html.Span(), html.Div(lines), html.Span()], className="dgrid", **{"aria-hidden": "true"})
-    return html.Section([head, axis, html.Div([grid, html.Ul(items, className="dlist")], className="dbox")], **{"aria-label": title})
+    grid = html.Div([html.Span(), html.Div(lines), html.Span()], className="dgrid", **given({"aria-hidden": "true"}))
+    return html.Section(
+        [head, axis, html.Div([grid, html.Ul(items, className="dlist")], className="dbox")],
+        **given({"aria-label": title}),
+    )
 
 
 def _emoji(pair: Pair) -> Component:
@@ -531,16 +638,33 @@ def _emoji(pair: Pair) -> Component:
     for letter, (side, size) in zip("AB", sides, strict=True):
         rows = [
             html.Li(
-                [html.Span(one, className="emo", title=emoji_name(one)), html.Span(percent(100 * n / size), className="num")],
+                [
+                    html.Span(one, className="emo", title=emoji_name(one)),
+                    html.Span(percent(100 * n / size), className="num"),
+                ],
                 style={"--w": f"{100 * (100 * n / size) / top:.1f}%"},
             )
             for one, n in side.emoji
         ]
-        columns.append(html.Div([_mark(letter), html.Ul(rows, className="elist") if rows else html.P("None used.", className="f12 i3")]))
+        columns.append(
+            html.Div(
+                [_mark(letter), html.Ul(rows, className="elist") if rows else html.P("None used.", className="f12 i3")]
+            )
+        )
     shared = [one for one, _ in pair.a.emoji if one in {other for other, _ in pair.b.emoji}]
     note = "Same scale on both sides." if top > 0 else ""
     if pair.a.emoji and pair.b.emoji:
-        many = f"{' '.join(shared)} {'is' if len(shared) == 1 else 'are'} in both top fives." if shared else "None is in both top fives."
+        many = (
+            f"{' '.join(shared)} {'is' if len(shared) == 1 else 'are'} in both top fives."
+            if shared
+            else "None is in both top fives."
+        )
         note += " " + ("Only " if len(shared) == 1 else "") + many
-    head = html.Div([html.H2("Emoji", className="f16"), html.Span("% of posts", className="f12 i3")], className="row g2")
-    return html.Section([head, html.Div(columns, className="ecols"), html.P(note, className="f12 i3")], className="panel pad emojis", **{"aria-label": "Emoji"})
+    head = html.Div(
+        [html.H2("Emoji", className="f16"), html.Span("% of posts", className="f12 i3")], className="row g2"
+    )
+    return html.Section(
+        [head, html.Div(columns, className="ecols"), html.P(note, className="f12 i3")],
+        className="panel pad emojis",
+        **given({"aria-label": "Emoji"}),
+    )

@@ -15,6 +15,7 @@ from feltwire.mood import moments, read
 from feltwire.mood.apart import Apart, Term
 from feltwire.mood.shares import times
 from feltwire.web.dashboard import data, words
+from feltwire.web.dashboard.attributes import given
 from feltwire.web.dashboard.context import Context
 from feltwire.web.dashboard.export import _line as csv_line
 from feltwire.web.dashboard.feed import article
@@ -89,7 +90,7 @@ def failed(cause: str) -> Component:
     return html.Section(
         html.Div([*parts, html.Div([again, close], className="row g2")], className="state"),
         className="explain",
-        **{"aria-label": "Explanation"},
+        **given({"aria-label": "Explanation"}),
     )
 
 
@@ -107,7 +108,7 @@ def panel(told: Told, view: View, zone: tzinfo) -> Component:
     return html.Section(
         [_head(told, zone), html.Div(body, className="xbody", tabIndex=0), _foot(one, view)],
         className="explain",
-        **{"aria-label": "Explanation"},
+        **given({"aria-label": "Explanation"}),
     )
 
 
@@ -119,9 +120,8 @@ def _head(told: Told, zone: tzinfo) -> Component:
     badge = [html.B(str(told.number), className="xno")] if told.number else []
     arrows = []
     for name, at, text in (("left", told.previous, "Moment before"), ("right", told.next, "Moment after")):
-        step = button(icon(name), kind="tool", label=text, set="at", value=_iso(at) if at else "")
-        step.disabled = at is None
-        arrows.append(step)
+        named = given({"data-set": "at", "data-value": _iso(at) if at else "", "aria-label": text})
+        arrows.append(html.Button(icon(name), type="button", className="tool", disabled=at is None, **named))
     return html.Div(
         [
             *badge,
@@ -154,7 +154,10 @@ def _terms(one: Apart) -> list[Component]:
         more = len(rows) - SHOWN
         parts.append(
             html.Details(
-                [html.Summary(f"{more} more term{'s' * (more != 1)}", className="ul f12"), _table(rows[SHOWN:], head=False)],
+                [
+                    html.Summary(f"{more} more term{'s' * (more != 1)}", className="ul f12"),
+                    _table(rows[SHOWN:], head=False),
+                ],
                 className="more",
             )
         )
@@ -187,14 +190,16 @@ def _row(term: Term, top: float) -> Component:
     name = term_name(term.kind, term.term)
     kind = _KINDS.get(term.kind, term.kind)
     shown = html.Span(name, className="emo") if kind == "emoji" else html.Span(name, className="b5")
-    filters = button([shown, " ", html.Span(kind, className="f12 i3")], kind="xname el", filter=f"{term.kind}:{term.term}")
+    filters = button(
+        [shown, " ", html.Span(kind, className="f12 i3")], kind="xname el", filter=f"{term.kind}:{term.term}"
+    )
     bars = html.Div(
         [
             html.I(className="xnow", style={"width": f"{100 * term.share / top:.1f}%"}),
             html.I(className="xbefore", style={"width": f"{max(1.0, 100 * term.share_before / top):.1f}%"}),
         ],
         className="xbars",
-        **{"aria-hidden": "true"},
+        **given({"aria-hidden": "true"}),
     )
     return html.Tr(
         [
@@ -209,7 +214,8 @@ def _row(term: Term, top: float) -> Component:
 
 
 def _traits(one: Apart) -> str:
-    same, other = [], []
+    same: list[str] = []
+    other: list[str] = []
     for trait in one.traits:
         value = words.source_name(trait.value) if trait.kind == "source" else words.language_name(trait.value)
         value = "Unknown" if trait.value == "und" else value
@@ -233,7 +239,7 @@ def _typical(one: Apart, view: View, zone: tzinfo) -> list[Component]:
     if not one.typical:
         return []
     href = "?" + window_view(one, view).query()
-    every = html.A(f"All {count(one.n)} posts", href=href, className="ul f12", **{"data-goto": "true"})
+    every = html.A(f"All {count(one.n)} posts", href=href, className="ul f12", **given({"data-goto": "true"}))
     total = len(one.typical)
     return [
         html.Div([html.H3("Typical posts"), html.Span(className="sp"), every], className="row xtitle"),
@@ -256,16 +262,28 @@ def _method(one: Apart) -> Component:
     ]
     if one.sampled:
         text.insert(1, "There are too many posts to read them all: these shares are of a random sample.")
-    return html.Details([html.Summary("Method", className="ul f12"), *(html.P(part) for part in text)], className="xmethod")
+    return html.Details(
+        [html.Summary("Method", className="ul f12"), *(html.P(part) for part in text)], className="xmethod"
+    )
 
 
 def _foot(one: Apart, view: View) -> Component:
     query = view.query()
     return html.Div(
         [
-            html.A("Filter page to this window", href="?" + window_view(one, view).query(), className="btn p", **{"data-goto": "true"}),
+            html.A(
+                "Filter page to this window",
+                href="?" + window_view(one, view).query(),
+                className="btn p",
+                **given({"data-goto": "true"}),
+            ),
             button([icon("link"), html.Span("Copy link", className="word")], do="share"),
-            html.A([icon("save"), "CSV"], href=f"/_page/explanation.csv?{query}", className="btn", download="feltwire-explanation.csv"),
+            html.A(
+                [icon("save"), "CSV"],
+                href=f"/_page/explanation.csv?{query}",
+                className="btn",
+                download="feltwire-explanation.csv",
+            ),
         ],
         className="xfoot",
     )
@@ -291,4 +309,3 @@ def add_csv(app: FastAPI, context: Context) -> None:
         lines = [csv_line(names), *(csv_line([getattr(term, name) for name in names]) for term in one.terms)]
         headers = {"Content-Disposition": 'attachment; filename="feltwire-explanation.csv"'}
         return Response("".join(lines), media_type="text/csv; charset=utf-8", headers=headers)
-

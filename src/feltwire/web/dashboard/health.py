@@ -11,10 +11,12 @@ from feltwire import __version__
 from feltwire.errors import LakeError
 from feltwire.lake.reader import Snapshot
 from feltwire.web.dashboard import bars, pages, vitals, words
+from feltwire.web.dashboard.attributes import given
 from feltwire.web.dashboard.context import Context
 from feltwire.web.dashboard.figures import FONT, Figure, wall
 from feltwire.web.dashboard.live import Region, encode
 from feltwire.web.dashboard.parts import button, icon, segments, table, toggle
+from feltwire.web.dashboard.plots import AXIS, PLOT, time_axis
 from feltwire.web.dashboard.view import View
 from feltwire.web.dashboard.vitals import History, Vitals
 from feltwire.web.dashboard.words import clock, count
@@ -59,7 +61,12 @@ def scope(context: Context, found: Vitals, history: History) -> list[Component]:
         html.Span([icon("health"), html.Span(f"Pipeline {state.pipeline}", className="el")], className="sel b6 plain"),
         html.Span(" · ".join(said), className="i2 el"),
         html.Span(className="sp"),
-        html.A([icon("save"), html.Span("Report", className="word")], href="/api/v1/status", download="feltwire-status.json", className="btn q"),
+        html.A(
+            [icon("save"), html.Span("Report", className="word")],
+            href="/api/v1/status",
+            download="feltwire-status.json",
+            className="btn q",
+        ),
     ]
 
 
@@ -70,8 +77,16 @@ def layout(found: Vitals, context: Context, history: History, view: View, zone: 
             html.H1("Health", className="vh"),
             _ledger(found, view, zone),
             _strip(found, history, zone),
-            html.Section([_throughput(found, history, zone), _dead(found, view, zone)], className="panel left", **{"aria-label": "Throughput, lag and dead letters"}),
-            html.Section([_sources(found), _followers(found, context), _happened(history, zone)], className="panel pad right", **{"aria-label": "Sources and followers"}),
+            html.Section(
+                [_throughput(found, history, zone), _dead(found, view, zone)],
+                className="panel left",
+                **given({"aria-label": "Throughput, lag and dead letters"}),
+            ),
+            html.Section(
+                [_sources(found), _followers(found, context), _happened(history, zone)],
+                className="panel pad right",
+                **given({"aria-label": "Sources and followers"}),
+            ),
         ],
         className="health",
     )
@@ -94,7 +109,14 @@ def _ledger(found: Vitals, view: View, zone: tzinfo) -> Component:
     for sign_, name in (("", "received"), ("=", "kept"), ("+", "duplicate"), ("+", "filtered"), ("+", "dead")):
         if sign_:
             parts.append(html.Span(sign_, className="op"))
-        parts.append(html.Div([html.Div(name.capitalize(), className="i2"), html.Div(count(found.counts[name]), className="f28 b6 num")]))
+        parts.append(
+            html.Div(
+                [
+                    html.Div(name.capitalize(), className="i2"),
+                    html.Div(count(found.counts[name]), className="f28 b6 num"),
+                ]
+            )
+        )
     shown = view.extra_value("ledger") if view.extra_value("ledger") in vitals.SPANS else ""
     return html.Section(
         [
@@ -104,20 +126,30 @@ def _ledger(found: Vitals, view: View, zone: tzinfo) -> Component:
                     html.H2(title, className="f16"),
                     html.Span(found.wrong or " · ".join(notes), className="f12 i3 el"),
                     html.Span(className="sp"),
-                    segments("Since when", "ledger", [(text, key) for key, text in vitals.SPANS.items()], shown, "seg s"),
+                    segments(
+                        "Since when", "ledger", [(text, key) for key, text in vitals.SPANS.items()], shown, "seg s"
+                    ),
                 ],
                 className="row g2",
             ),
             html.Div(
                 [
-                    html.Div(parts, className="sum", role="group", **{"aria-label": "received = kept + duplicate + filtered + dead"}),
-                    html.Div([html.Div("Difference", className="i2"), html.Div(count(found.difference), className="f28 b6")], className="diff"),
+                    html.Div(
+                        parts,
+                        className="sum",
+                        role="group",
+                        **given({"aria-label": "received = kept + duplicate + filtered + dead"}),
+                    ),
+                    html.Div(
+                        [html.Div("Difference", className="i2"), html.Div(count(found.difference), className="f28 b6")],
+                        className="diff",
+                    ),
                 ],
                 className="sumrow",
             ),
         ],
         className="panel pad ledger",
-        **{"aria-label": "Ledger"},
+        **given({"aria-label": "Ledger"}),
     )
 
 
@@ -125,29 +157,46 @@ def _strip(found: Vitals, history: History, zone: tzinfo) -> Component:
     last = history.lags[-1][1] if history.lags else None
     top = vitals.worst(history.lags)
     if last is not None:
-        lag: tuple[Any, str] = (_unit(f"{last:.1f}", "s"), f"worst {top[1]:.1f} s at {clock(top[0], zone)}" if top else "")
+        lag: tuple[Any, str] = (
+            _unit(f"{last:.1f}", "s"),
+            f"worst {top[1]:.1f} s at {clock(top[0], zone)}" if top else "",
+        )
     else:
         many = "–" if found.lag is None else count(found.lag)
         lag = (_unit(many, "records"), "behind the log" if found.lag is not None else "no engine runs here")
     pace = vitals.mean_ms()
-    scoring = (_unit(f"{pace[0]:.1f}", "ms a post"), f"in batches of {count(pace[1])}, stored with it") if pace else ("–", "nothing scored by this process")
+    scoring = (
+        (_unit(f"{pace[0]:.1f}", "ms a post"), f"in batches of {count(pace[1])}, stored with it")
+        if pace
+        else ("–", "nothing scored by this process")
+    )
     size, unit = words_size(found.size)
     since = f"on since {_day(found.model_since, zone)}" if found.model_since else "nothing scored yet"
     boxes = [
         ("Lag", *lag),
         ("Scoring", *scoring),
         ("Late posts", count(found.counts["late"]), "added to their own minute"),
-        ("Unscored", count(found.counts["unscored"]), f"in {found.unscored_langs} language{'s' * (found.unscored_langs != 1)}, never guessed"),
+        (
+            "Unscored",
+            count(found.counts["unscored"]),
+            f"in {found.unscored_langs} language{'s' * (found.unscored_langs != 1)}, never guessed",
+        ),
         ("Lake", _unit(size, unit), f"{count(found.files)} files in {len(_ALL)} tables"),
         ("Model", found.model or "none", since),
     ]
     return html.Section(
         [
-            html.Div([html.H2(name, className="i2 b4"), html.Div(value, className="f20 b6 el"), html.Div(note, className="f12 i3 el")])
+            html.Div(
+                [
+                    html.H2(name, className="i2 b4"),
+                    html.Div(value, className="f20 b6 el"),
+                    html.Div(note, className="f12 i3 el"),
+                ]
+            )
             for name, value, note in boxes
         ],
         className="panel strip6",
-        **{"aria-label": "Now"},
+        **given({"aria-label": "Now"}),
     )
 
 
@@ -161,7 +210,7 @@ def _unit(value: str, unit: str) -> list[Any]:
 def words_size(size: int) -> tuple[str, str]:
     """Bytes as 4.2 GB."""
     value, unit = float(size), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):  # noqa: B007
+    for unit in ("B", "kB", "MB", "GB", "TB"):
         if value < 1000 or unit == "TB":
             break
         value /= 1000
@@ -194,17 +243,41 @@ def _day(moment: datetime, zone: tzinfo) -> str:
 
 def _throughput(found: Vitals, history: History, zone: tzinfo) -> Component:
     rows = [[clock(at, zone), count(n)] for at, n in reversed(found.received)]
-    nothing = [] if history.lags else [html.Span("Measured where the engine runs, from when it was started", className="t-none i3")]
+    nothing = (
+        []
+        if history.lags
+        else [html.Span("Measured where the engine runs, from when it was started", className="t-none i3")]
+    )
     return html.Div(
         [
-            html.Div([html.H2("Throughput and lag", className="f16 grow"), toggle(icon("table"), pressed=False, kind="tool", label="Show as table", table="lagtable")], className="row g2"),
             html.Div(
                 [
-                    html.Div(className="figure-slot", role="img", **{"data-figure": "lagplot", "aria-label": "Posts received a minute, and seconds from received to queryable; the table button shows the numbers"}),
+                    html.H2("Throughput and lag", className="f16 grow"),
+                    toggle(icon("table"), pressed=False, kind="tool", label="Show as table", table="lagtable"),
+                ],
+                className="row g2",
+            ),
+            html.Div(
+                [
+                    html.Div(
+                        className="figure-slot",
+                        role="img",
+                        **given(
+                            {
+                                "data-figure": "lagplot",
+                                "aria-label": "Posts received a minute, and lag; the table button shows the numbers",
+                            }
+                        ),
+                    ),
                     html.Span("Received, posts a minute", className="t-mood"),
                     html.Span("Lag, seconds from received to queryable", className="t-lag"),
                     *nothing,
-                    html.Div(table(["Minute", "Received"], rows, caption="Posts received by minute"), id="lagtable", className="charttable", hidden=True),
+                    html.Div(
+                        table(["Minute", "Received"], rows, caption="Posts received by minute"),
+                        id="lagtable",
+                        className="charttable",
+                        hidden=True,
+                    ),
                 ],
                 className="plot lag",
             ),
@@ -222,29 +295,46 @@ def figure(found: Vitals, history: History, zone: tzinfo) -> Figure:
     line = {"type": "scatter", "mode": "lines", "line": {"color": "@ink", "width": 1.75}}
     data: list[Figure] = [
         {**line, "x": at, "y": many, "name": "Received", "hovertemplate": "%{y:,d} received<extra></extra>"},
-        {**line, "x": [x for x, _ in lags] or [wall(end, zone)], "y": [y for _, y in lags] or [None], "yaxis": "y2", "name": "Lag", "hovertemplate": "%{y:.1f} s<extra></extra>"},
+        {
+            **line,
+            "x": [x for x, _ in lags] or [wall(end, zone)],
+            "y": [y for _, y in lags] or [None],
+            "yaxis": "y2",
+            "name": "Lag",
+            "hovertemplate": "%{y:.1f} s<extra></extra>",
+        },
     ]
-    style = {"x": 1, "xref": "paper", "xanchor": "left", "xshift": 6, "yanchor": "middle", "showarrow": False, "font": {**FONT, "color": "@ink2"}}
+    style = {
+        "x": 1,
+        "xref": "paper",
+        "xanchor": "left",
+        "xshift": 6,
+        "yanchor": "middle",
+        "showarrow": False,
+        "font": {**FONT, "color": "@ink2"},
+    }
     ends = [{**style, "y": many[-1], "yref": "y", "text": count(many[-1])}] if many else []
     if lags:
         ends.append({**style, "y": lags[-1][1], "yref": "y2", "text": f"{lags[-1][1]:.1f}"})
-    common = {"fixedrange": True, "zeroline": False, "tickfont": FONT, "gridcolor": "@line", "ticks": "", "rangemode": "tozero"}
-    lines = [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "yref": axis, "line": {"color": "@ctl", "width": 1}} for axis in ("y", "y2")]
     return {
         "data": data,
         "layout": {
+            **PLOT,
             "margin": {"l": 48, "r": 56, "t": 26, "b": 22},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": FONT,
-            "showlegend": False,
-            "hovermode": "x unified",
-            "hoverlabel": {"bgcolor": "@surface", "bordercolor": "@line2", "font": {**FONT, "color": "@ink"}},
-            "dragmode": False,
-            "xaxis": {"type": "date", "range": [wall(start, zone), wall(end, zone)], "anchor": "y2", "showgrid": False, "zeroline": False, "tickfont": FONT, "ticks": "outside", "ticklen": 4, "tickcolor": "@ctl", "nticks": 6, "tickformat": "%H:%M", "fixedrange": True, "hoverformat": "%H:%M"},
-            "yaxis": {**common, "domain": [0.52, 1.0], "range": [0, max([1, *many]) * 1.1], "nticks": 4, "tickformat": ",d"},
-            "yaxis2": {**common, "domain": [0.0, 0.36], "range": [0, max([1.0, *(y for _, y in lags)]) * 1.15], "nticks": 4},
-            "shapes": lines,
+            "xaxis": {**time_axis(start, end, zone), "nticks": 6},
+            "yaxis": {
+                **AXIS,
+                "domain": [0.52, 1.0],
+                "range": [0, max([1, *many]) * 1.1],
+                "nticks": 4,
+                "tickformat": ",d",
+            },
+            "yaxis2": {
+                **AXIS,
+                "domain": [0.0, 0.36],
+                "range": [0, max([1.0, *(y for _, y in lags)]) * 1.15],
+                "nticks": 4,
+            },
             "annotations": ends,
         },
     }
@@ -261,23 +351,38 @@ def _dead(found: Vitals, view: View, zone: tzinfo) -> Component:
         day = one.last.astimezone(zone).date() == found.now.astimezone(zone).date()
         last = clock(one.last, zone) if day else f"{one.last.astimezone(zone).day} {one.last.astimezone(zone):%b}"
         on = one.reason == chosen
-        see = button("Hide" if on else "See", kind="ul f12", label=f"{'Hide' if on else 'See'}: {one.reason}", set="dead", value="" if on else one.reason[:200])
+        see = button(
+            "Hide" if on else "See",
+            kind="ul f12",
+            label=f"{'Hide' if on else 'See'}: {one.reason}",
+            set="dead",
+            value="" if on else one.reason[:200],
+        )
         rows.append([one.reason, words.source_name(one.source), count(one.n), last, see])
     parts.append(_grid(["Reason", "Source", "Count", "Last", ""], rows, "Dead letters by reason", "dlt"))
     if chosen and found.letters:
         items = [
-            html.Li([html.Time(clock(at, zone, seconds=True, day=True), className="f12 i3"), html.Pre(payload[:MAX_SHOWN] + (" …" if len(payload) > MAX_SHOWN else ""), dir="auto", tabIndex=0)])
+            html.Li(
+                [
+                    html.Time(clock(at, zone, seconds=True, day=True), className="f12 i3"),
+                    html.Pre(payload[:MAX_SHOWN] + (" …" if len(payload) > MAX_SHOWN else ""), dir="auto", tabIndex=0),
+                ]
+            )
             for at, payload in found.letters
         ]
-        parts.append(html.Ul(items, className="letters", **{"aria-label": f"The newest of: {chosen}"}))
+        parts.append(html.Ul(items, className="letters", **given({"aria-label": f"The newest of: {chosen}"})))
     return html.Div(parts, className="pad dead")
 
 
 def _grid(columns: list[str], rows: list[list[Any]], caption: str, kind: str) -> Component:
     head = html.Tr([html.Th(name, scope="col") if name else html.Td() for name in columns])
-    body = [html.Tr([html.Th(row[0], scope="row", className="el"), *(html.Td(cell) for cell in row[1:])]) for row in rows]
+    body = [
+        html.Tr([html.Th(row[0], scope="row", className="el"), *(html.Td(cell) for cell in row[1:])]) for row in rows
+    ]
     return html.Div(
-        html.Table([html.Caption(caption, className="vh"), html.Thead(head), html.Tbody(body)], className=f"grid {kind}"),
+        html.Table(
+            [html.Caption(caption, className="vh"), html.Thead(head), html.Tbody(body)], className=f"grid {kind}"
+        ),
         className="gridbox",
     )
 
@@ -286,10 +391,18 @@ def _sources(found: Vitals) -> Component:
     rows = []
     for one in found.sources:
         silent = one.silent(found.now)
-        state = _state(not silent, "Delivering" if not silent else f"Silent for {duration(found.now - one.last)}" if one.last else "Silent", "pause")
-        rows.append([words.source_name(one.name), state, _pace(one.per_minute), ago(one.last, found.now), count(one.gaps)])
+        state = _state(
+            not silent,
+            "Delivering" if not silent else f"Silent for {duration(found.now - one.last)}" if one.last else "Silent",
+            "pause",
+        )
+        rows.append(
+            [words.source_name(one.name), state, _pace(one.per_minute), ago(one.last, found.now), count(one.gaps)]
+        )
     nothing = html.P("Nothing has been received yet.", className="i2")
-    body = _grid(["Source", "State", "Posts a minute", "Last post", "Gaps"], rows, "Sources", "src") if rows else nothing
+    body = (
+        _grid(["Source", "State", "Posts a minute", "Last post", "Gaps"], rows, "Sources", "src") if rows else nothing
+    )
     return html.Div([html.H2("Sources", className="f16"), body])
 
 
@@ -310,7 +423,9 @@ def _followers(found: Vitals, context: Context) -> Component:
         else:
             state = _state(left < 1_000, "Following" if left < 1_000 else "Catching up")
         rows.append([one.name, state, count(reached), count(left), count(one.posts)])
-    body: Component = html.P("None is configured. A follower brings posts to a database, a file or a webhook.", className="i2")
+    body: Component = html.P(
+        "None is configured. A follower brings posts to a database, a file or a webhook.", className="i2"
+    )
     if rows:
         body = _grid(["Follower", "State", "Position", "Records behind", "Posts taken"], rows, "Followers", "fol")
     return html.Div([html.H2("Followers", className="f16"), body])
@@ -318,8 +433,20 @@ def _followers(found: Vitals, context: Context) -> Component:
 
 def _happened(history: History, zone: tzinfo) -> Component:
     items = [
-        html.Li([html.Time(clock(one.at, zone), className="f12 i3"), html.I(className="ev on" if one.open else "ev"), html.Span([one.text, html.Span(" (it lasts)" if one.open else "", className="vh")])])
+        html.Li(
+            [
+                html.Time(clock(one.at, zone), className="f12 i3"),
+                html.I(className="ev on" if one.open else "ev"),
+                html.Span([one.text, html.Span(" (it lasts)" if one.open else "", className="vh")]),
+            ]
+        )
         for one in list(history.events)[-8:][::-1]
     ]
-    said = html.Li([html.Time(clock(history.began, zone), className="f12 i3"), html.I(className="ev"), html.Span("This page began to watch")])
+    said = html.Li(
+        [
+            html.Time(clock(history.began, zone), className="f12 i3"),
+            html.I(className="ev"),
+            html.Span("This page began to watch"),
+        ]
+    )
     return html.Div([html.H2("What happened", className="f16"), html.Ul([*items, said], className="happened")])

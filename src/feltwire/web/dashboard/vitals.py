@@ -37,7 +37,9 @@ class History:
     """Lag and events since the page was made; a thread notes them, at hardly any cost."""
 
     context: Context
-    lags: deque[tuple[datetime, float]] = field(default_factory=lambda: deque(maxlen=int(HISTORY.total_seconds() / SAMPLE_S)))
+    lags: deque[tuple[datetime, float]] = field(
+        default_factory=lambda: deque(maxlen=int(HISTORY.total_seconds() / SAMPLE_S))
+    )
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     _seen: tuple[float, float] = (0.0, 0.0)
@@ -61,7 +63,9 @@ class History:
         if posts > 0:
             self.lags.append((now, seconds / posts))
         lag = self.lags[-1][1] if posts > 0 else 0.0
-        self._say(now, "lag", f"Lag reached {lag:.1f} s; nothing is lost" if lag > SLOW_S else "", "Lag is back under 2 s")
+        self._say(
+            now, "lag", f"Lag reached {lag:.1f} s; nothing is lost" if lag > SLOW_S else "", "Lag is back under 2 s"
+        )
         state = self.context.state
         try:
             progress = state.progress() if state.progress is not None else None
@@ -71,13 +75,23 @@ class History:
             trouble, followers = str(error), []
         self._say(now, "engine", " ".join(trouble.split())[:300], "The engine goes on")
         for one in followers:
-            why = f"{one.name}: {one.error}; it is tried again" if one.error else "" if one.alive else f"{one.name} has ended"
+            why = (
+                f"{one.name}: {one.error}; it is tried again"
+                if one.error
+                else ""
+                if one.alive
+                else f"{one.name} has ended"
+            )
             self._say(now, f"follower {one.name}", " ".join(why.split())[:300], f"{one.name} is following again")
         for name, metric in (("gap", metrics.SOURCE_GAPS), ("connection", metrics.SOURCE_RECONNECTS)):
             for source, many in by_source(metric).items():
                 before = self._states.get(f"{name} {source}", "0")
                 if float(before) < many:
-                    text = "could not go on where it stopped: there is a gap" if name == "gap" else "lost its connection and has a new one"
+                    text = (
+                        "could not go on where it stopped: there is a gap"
+                        if name == "gap"
+                        else "lost its connection and has a new one"
+                    )
                     self.events.append(Event(at=now, text=f"{source} {text}"))
                 self._states[f"{name} {source}"] = str(many)
 
@@ -88,7 +102,9 @@ class History:
         if text and not before:
             self.events.append(Event(at=now, text=text, open=True))
         elif before and not text:
-            self.events = deque((Event(at=one.at, text=one.text) if one.text == before else one for one in self.events), MAX_EVENTS)
+            self.events = deque(
+                (Event(at=one.at, text=one.text) if one.text == before else one for one in self.events), MAX_EVENTS
+            )
             self.events.append(Event(at=now, text=after))
 
 
@@ -232,7 +248,9 @@ def _sources(lake: Snapshot, now: datetime) -> list[Source]:
         "max(minute) last from ledger where received > 0 group by source order by n desc, source"
     ).to_pylist()
     day = (now - timedelta(days=1)).date().isoformat()
-    last = lake.table(f"select source, max(ingested_at) at from posts_all where day >= '{day}' group by source").to_pylist()
+    last = lake.table(
+        f"select source, max(ingested_at) at from posts_all where day >= '{day}' group by source"
+    ).to_pylist()
     times = {row["source"]: row["at"] for row in last}
     gaps = by_source(metrics.SOURCE_GAPS)
     return [
@@ -248,8 +266,8 @@ def _sources(lake: Snapshot, now: datetime) -> list[Source]:
 
 def _reasons(lake: Snapshot) -> list[Reason]:
     rows = lake.table(
-        "select coalesce(reason, 'unknown') reason, coalesce(source, 'unknown') source, count(*) n, max(received_at) last "
-        f"from dead_letters group by 1, 2 order by n desc, 1, 2 limit {REASONS}"
+        "select coalesce(reason, 'unknown') reason, coalesce(source, 'unknown') source, count(*) n, "
+        f"max(received_at) last from dead_letters group by 1, 2 order by n desc, 1, 2 limit {REASONS}"
     ).to_pylist()
     return [Reason(**row) for row in rows]
 
