@@ -76,17 +76,9 @@ def test_another_feltwire_gives_the_same_numbers(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     for name in ("served", "here", "there"):
         (tmp_path / name).mkdir()
-    done = feltwire(
-        "run",
-        "--source",
-        "simulator:?count=5&rate=50000&start=2026-03-01T12:00:00Z",
-        "--until-idle",
-        "--lake",
-        "lake",
-        "--port",
-        "0",
-        cwd=tmp_path / "served",
-    )
+    source = "simulator:?count=5&rate=50000&start=2026-03-01T12:00:00Z"
+    made = ["run", "--source", source, "--until-idle", "--lake", "lake", "--port", "0"]
+    done = feltwire(*made, cwd=tmp_path / "served", timeout_s=200)
     assert done.returncode == 0, done.stderr
     server = Server(tmp_path / "served" / "lake", "bundled:fast")
     outages = []
