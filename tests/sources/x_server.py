@@ -95,6 +95,7 @@ class XServer:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.delivered = 0
         self.connections = 0
+        self.begun = 0
         self.bad_tokens: set[str] = set()
         self.news = threading.Condition()
         self.stopped = False
@@ -102,7 +103,7 @@ class XServer:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = False
         self._thread = threading.Thread(target=lambda: self._http.serve_forever(0.05), name="x server")
-        self.url = "http://127.0.0.1:{}".format(self._http.server_address[1])
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def __enter__(self) -> "XServer":
         self._thread.start()
@@ -187,7 +188,7 @@ def _handler(server: XServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         timeout = 1.0  # an idle connection goes after a second
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *_: Any) -> None:
             pass
 
         def do_GET(self) -> None:
@@ -252,6 +253,7 @@ def _handler(server: XServer) -> type[BaseHTTPRequestHandler]:
                     self._json(429, problem)
                     return
                 server.connections += 1
+                server.begun += 1
                 first = len(server.posts)
                 if server.backfill and "backfill_minutes" in params:
                     oldest = datetime.now(UTC) - timedelta(minutes=int(params["backfill_minutes"]))
