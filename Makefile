@@ -25,6 +25,7 @@ check: .venv/.dev ## Lint, types and the fast tests: under a minute
 
 test: .venv/.dev ## All tests, with a small part of each proof: under 15 minutes
 	@command -v promtool >/dev/null || scripts/debian-packages prometheus || echo 'promtool could not be installed'
+	@command -v chromium >/dev/null || scripts/debian-packages chromium || echo 'chromium could not be installed'
 	$(BIN)/python -m pytest -q
 
 prove: .venv/.dev ## The proofs at full size; writes and commits docs/proofs/DATE.md
