@@ -466,8 +466,10 @@ def test_a_search_spends_no_more_than_it_may(server: XServer) -> None:
 
     def read(limit: int) -> None:
         nonlocal cursor
-        for batch, cursor in source_of(server, "search", "cats", spend_limit=limit, **money).read(cursor):  # noqa: B007
+        source = source_of(server, "search", "cats", spend_limit=limit, **money)
+        for batch, reached in source.read(cursor):
             rows.extend(batch.to_pylist())
+            cursor = reached
 
     with pytest.raises(FatalError, match="the spend limit of 45 is reached"):
         read(45)
@@ -514,7 +516,7 @@ def pauses(backoff: Backoff, error: XError, count: int) -> list[float]:
 def test_backoff_is_as_x_documents_it() -> None:
     backoff = Backoff(Timing())
     backoff.succeeded()
-    network, http, rate = (XError("", kind) for kind in ("network", "http", "rate"))  # type: ignore[arg-type]
+    network, http, rate = (XError("", kind) for kind in ("network", "http", "rate"))
     assert pauses(backoff, network, 4) == [0.0, 0.25, 0.5, 0.75]
     assert max(pauses(backoff, network, 100)) == 16.0
     assert pauses(backoff, http, 8) == [5, 10, 20, 40, 80, 160, 320, 320]

@@ -27,7 +27,8 @@ def rows_of(answer: Answer) -> list[Row]:
     batch = to_batch(answer.rows)
     batch.validate(full=True)
     assert batch.schema.equals(schema.RECORD)
-    return batch.to_pylist()
+    rows: list[Row] = batch.to_pylist()
+    return rows
 
 
 def test_a_post_has_its_author_and_its_counts() -> None:

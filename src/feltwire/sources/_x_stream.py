@@ -27,6 +27,7 @@ RECENT_DAYS: Final = timedelta(days=7)
 
 _BATCH_ROWS: Final = 1_000
 _BATCH_S: Final = 0.2
+_FRESH_S: Final = 0.02
 _PAGE: Final = 100
 _SMALLEST_PAGE: Final = 10
 _MARGIN: Final = timedelta(minutes=1)
@@ -74,6 +75,7 @@ class Listener:
         self._rows: list[Row] = []
         self._first_row_at = 0.0
         self._heard_at: datetime | None = None
+        """When something came that X had just sent."""
         self._page: asyncio.Task[bytes] | None = None
         self._page_taken = 0
         self._page_at = 0.0
@@ -102,7 +104,7 @@ class Listener:
 
     def _keep_rules(self) -> Generator[Yielded, None, None]:
         """Bring X's rules in step with ours: first add, then delete, so that nothing is missed in between."""
-        existing = yield from self._rules()
+        existing = yield from self._rules(Backoff(self._session.timing))
         wanted = self._asked.rules
         if wanted is None:
             if not existing:
@@ -123,12 +125,12 @@ class Listener:
         if added:
             _log.info("%d rules were added to X's stream, %d are in place", len(added), len(wanted))
 
-    def _rules(self) -> Generator[Yielded, None, list[dict[str, Any]]]:
+    def _rules(self, backoff: Backoff) -> Generator[Yielded, None, list[dict[str, Any]]]:
         found: list[dict[str, Any]] = []
         params: dict[str, str] = {}
         while True:
             ask = partial(self._session.client.get, RULES_PATH, params)
-            body = yield from self._session.answer(ask, self._backoff, self._idle)
+            body = yield from self._session.answer(ask, backoff, self._idle)
             answer = _json_object(body)
             data = answer.get("data")
             found += [rule for rule in data if isinstance(rule, dict)] if isinstance(data, list) else []
@@ -140,7 +142,7 @@ class Listener:
 
     def _change_rules(self, change: dict[str, Any]) -> Generator[Yielded, None, dict[str, Any]]:
         ask = partial(self._session.client.post, RULES_PATH, change)
-        body = yield from self._session.answer(ask, self._backoff, self._idle)
+        body = yield from self._session.answer(ask, Backoff(self._session.timing), self._idle)
         return _json_object(body)
 
     async def _connect(self) -> Stream:
@@ -196,15 +198,18 @@ class Listener:
                 session.turn(reading, *([self._page] if self._page else []), seconds=min(due, HEARTBEAT_S))
                 if self._page is not None and self._page.done():
                     self._take_page(self._page)
+                waited_s = time.monotonic() - before
                 if reading.done():
                     quiet_s = 0.0
+                    if waited_s >= _FRESH_S:  # nothing lay in the connection: what came was not sent long ago
+                        self._heard_at = utc_now()
                     self._take(reading.result())
                     reading = session.start(stream.read())
                     self._backoff.worked = True
                     if time.monotonic() - began >= timing.http_first_s:
                         self._backoff.succeeded()
                 else:
-                    quiet_s += time.monotonic() - before
+                    quiet_s += waited_s
                     if quiet_s > timing.silence_s:
                         raise XError(f"silent for {quiet_s:.0f} s", "network")
                 now = time.monotonic()
@@ -214,24 +219,23 @@ class Listener:
                     yielded_at = time.monotonic()
                 session.spend.check()
         finally:
-            self._drop_page()
             session.end(reading, stream.close())
 
     def _take(self, lines: list[bytes | None]) -> None:
-        self._heard_at = utc_now()
+        now = utc_now()
         posts = 0
         problem: str | None = None
         for line in lines:
             if line is None:
                 reason = f"a line of more than {MAX_LINE_BYTES} bytes"
-                self._add([refused(str(self._heard_at).encode(), reason)])
+                self._add([refused(str(now).encode(), reason)])
                 continue
             answer = parse_line(line)
             posts += answer.posts
             problem = problem or answer.problem
             self._add(answer.rows)
             if answer.newest is not None:
-                newest = min(answer.newest, self._heard_at)  # our clock may be behind X's
+                newest = min(answer.newest, now)  # our clock may be behind X's
                 self._until = newest if self._until is None else max(self._until, newest)
         self._session.spend.came(posts, taken=False)
         if problem is not None:
@@ -307,12 +311,6 @@ class Listener:
             start, end = parse_time(gap["start"]), parse_time(gap["end"])
             if start and end:
                 self._lose(start, end, f"the search for it is refused: {error}")
-
-    def _drop_page(self) -> None:
-        if self._page is not None:
-            self._session.end(self._page)
-            self._page = None
-            self._session.spend.back(self._page_taken)
 
 
 def _not_taken(answer: dict[str, Any]) -> str | None:
