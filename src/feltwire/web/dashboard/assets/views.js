@@ -28,7 +28,7 @@
     layer.hidden = !span || !fw.axis;
     if (layer.hidden) return;
     const [low, high] = fw.axis, at = (t) => Math.max(0, Math.min(1, (t - low) / (high - low)));
-    const put = (node, from, to) => { node.hidden = at(to) <= at(from); node.style.setProperty("--a", at(from)); node.style.setProperty("--b", at(to)); };
+    const put = (node, from, to) => { node.hidden = at(to) <= at(from); node.style.setProperty("--from", at(from)); node.style.setProperty("--till", at(to)); };
     put(layer.children[0], span[0], span[1]);
     put(layer.children[1], span[0], span[1]);
     put(layer.children[2], span[2], span[3]);
@@ -38,7 +38,7 @@
   fw.on.axis = (value) => { if (axis) axis(value); fw.axis = value; place(); };
 
   /* the panel: the frame makes room for it, and it takes the focus once when it opens */
-  let opened = fw.params().get("at") || "";  // of a link that was opened: the focus stays where it is
+  let opened = "", byLink = !!fw.params().get("at");  // the panel of a link that was opened leaves the focus where it is
   function watch() {
     const aside = $("aside"), other = $("other");
     if (!aside || !other) { setTimeout(watch, 50); return; }
@@ -47,8 +47,9 @@
       const was = root.dataset.aside;
       root.dataset.aside = open ? "true" : "false";
       if (was !== root.dataset.aside) setTimeout(fw.drawAll, 0);
-      if (at && at !== opened) { const title = $("explain-title"); if (title && !opened) title.focus({ preventScroll: true }); const body = aside.querySelector(".xbody"); if (body) body.scrollTop = 0; }
+      if (at && at !== opened) { const title = $("explain-title"); if (title && !opened && !byLink) title.focus({ preventScroll: true }); const body = aside.querySelector(".xbody"); if (body) body.scrollTop = 0; }
       if (opened && !at) { const flag = document.querySelector(`[data-explain="${opened}"]`); if (flag && flag.offsetParent) flag.focus({ preventScroll: true }); }
+      if (open) byLink = false;
       opened = at;
     };
     new MutationObserver(look).observe(aside, { childList: true });
