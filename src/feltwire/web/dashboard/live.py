@@ -62,6 +62,10 @@ class Watch:
         """Set the event whenever `fast` or `slow` grows."""
         self._waiting.add(event)
         if self._task is None or self._task.done():
+            # Nobody has looked for a while: what is remembered may be old.
+            self._context.forget()
+            self.fast += 1
+            self.slow = self.fast
             self._task = asyncio.create_task(self._run())
 
     def leave(self, event: asyncio.Event) -> None:

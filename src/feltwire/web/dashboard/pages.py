@@ -104,7 +104,7 @@ def _board(context: Context, view: View, zone: tzinfo) -> Region:
             charthead=regions.chart_head(board),
             overlay=regions.overlay(board, tuple(figure["layout"]["yaxis"]["range"])),
             flags=regions.flags(board),
-            charttable=regions.chart_table(board, zone),
+            charttable=regions.chart_table(board, zone) if view.table else [],
             averages=regions.averages(board),
             ringtext=regions.ring_text(board),
             why=regions.why(board),
@@ -115,10 +115,13 @@ def _board(context: Context, view: View, zone: tzinfo) -> Region:
         parts["counts"] = encode([[int(row.start.timestamp()), row.n] for row in every])
         parts["axis"] = encode([span[0].timestamp(), span[1].timestamp()])
         parts["posts"] = encode(board.totals.n)
+        parts["table"] = encode(view.table)
         return parts
 
     show = failed("now", "The numbers could not be read", "board", _SAFE)
-    return Region(name="board", key=(_without_lists(view), str(zone)), slow=False, compute=compute, failed=show)
+    return Region(
+        name="board", key=(_without_lists(view), view.table, str(zone)), slow=False, compute=compute, failed=show
+    )
 
 
 def _without_lists(view: View) -> tuple[Any, ...]:

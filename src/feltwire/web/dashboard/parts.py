@@ -83,6 +83,7 @@ def gauge(label: str, value: float, before: float | None) -> Component:
 
 def sparkline(values: Sequence[float], kind: str = "") -> Component:
     """A line of values from 0 (or their least) to their greatest, as wide as its box; only for show."""
+    values = _thinned(values)
     low, high = min([0.0, *values]), max([0.0, *values])
     height = (high - low) or 1.0
     steps = max(1, len(values) - 1)
@@ -96,6 +97,13 @@ def sparkline(values: Sequence[float], kind: str = "") -> Component:
             html.B(style={"top": f"calc(7% + {points[-1][1] * 0.86:.1f}% - 2px)"}),
         ]
     return html.Span(children, className=f"spark {kind}".strip(), **{"aria-hidden": "true"})
+
+
+def _thinned(values: Sequence[float], most: int = 40) -> Sequence[float]:
+    """At most so many of the values, the last among them: a line of 40 pixels shows no more."""
+    if len(values) <= most:
+        return values
+    return [values[round((i + 1) * len(values) / most) - 1] for i in range(most)]
 
 
 @dataclass(frozen=True, kw_only=True)

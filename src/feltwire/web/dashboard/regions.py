@@ -191,7 +191,7 @@ def _rate_text(value: float) -> str:
     return count(value) if value >= 9.5 or value == 0 else f"{value:.1f}"
 
 
-def chart_head(board: Board, *, as_table: bool = False) -> list[Component]:
+def chart_head(board: Board) -> list[Component]:
     """The finding as a title, what is counted, and the choice of what is drawn."""
     view = board.view
     names = words.track_name(view.track)
@@ -218,7 +218,14 @@ def chart_head(board: Board, *, as_table: bool = False) -> list[Component]:
             view.mode,
             "seg s",
         ),
-        toggle(icon("table"), pressed=as_table, kind="tool", label="Show as table", do="table"),
+        toggle(
+            icon("table"),
+            pressed=view.table,
+            kind="tool",
+            label="Show as table",
+            set="table",
+            value="" if view.table else "1",
+        ),
     ]
 
 

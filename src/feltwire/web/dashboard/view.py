@@ -85,6 +85,7 @@ class View:
     mode: str = "mood"
     emoji: str = "used"
     terms: str = "words"
+    table: bool = False  # the chart's numbers instead of the chart
     every_post: bool = False  # the feed shows all posts rather than a sample
     at: datetime | None = None  # the window that is explained
     extra: tuple[tuple[str, str], ...] = ()  # what other pages keep in the address
@@ -175,6 +176,7 @@ def parse(query: str) -> View:
         mode=_among(one, "mode", MODES),
         emoji=_among(one, "emoji", EMOJI),
         terms=_among(one, "terms", TERMS),
+        table=one.get("table") == "1",
         every_post=one.get("posts") == "all",
         at=_moment(one.get("at")),
         extra=tuple((key, one[key]) for key in sorted(one) if key not in _KNOWN),
@@ -190,7 +192,7 @@ def _cut_windows(view: View) -> View:
 
 
 _KNOWN: Final = frozenset(
-    "page track range from to window source lang f q mode emoji terms posts at".split()  # noqa: SIM905
+    "page track range from to window source lang f q mode emoji terms table posts at".split()  # noqa: SIM905
 )
 
 
@@ -208,6 +210,7 @@ def _pairs(view: View) -> list[tuple[str, str]]:
     pairs += [("q", view.text)] if view.text else []
     for key in ("mode", "emoji", "terms"):
         pairs += [(key, getattr(view, key))] if getattr(view, key) != getattr(default, key) else []
+    pairs += [("table", "1")] if view.table else []
     pairs += [("posts", "all")] if view.every_post else []
     pairs += [("at", _iso(view.at))] if view.at else []
     return pairs + list(view.extra)

@@ -4,6 +4,7 @@
   const fw = (window.feltwire = window.feltwire || {});
   const $ = (id) => document.getElementById(id);
   const root = document.documentElement;
+  fw.on = fw.on || {};
 
   /* ---------- dialogs, toast ---------- */
   let from = null;
@@ -69,7 +70,6 @@
     again(node) { fw.say({ again: node.dataset.region }); },
     set(node) { fw.set(node.dataset.key, node.dataset.value); },
     drop(node) { const params = fw.params(); params.delete(node.dataset.key); if (node.dataset.key === "q") $("search").value = ""; fw.go(params); },
-    table() { fw.table = !fw.table; showTable(); },
     release() { fw.release(); },
     why(node) { fw.why(article(node)); },
     wrong(node) { fw.wrong(article(node)); },
@@ -146,13 +146,11 @@
     button.querySelector(".ic").className = "ic " + (fw.paused ? "i-play" : "i-pause");
     button.querySelector(".word").textContent = fw.paused ? "Go on" : "Pause";
   }
-  function showTable() {
-    $("charttable").hidden = !fw.table;
-    $("plotbox").dataset.table = fw.table ? "true" : "false";
-    const button = document.querySelector("[data-do=table]");
-    if (button) button.setAttribute("aria-pressed", fw.table ? "true" : "false");
-    if (!fw.table) fw.draw("plot");
-  }
+  fw.on.table = (on) => {
+    $("charttable").hidden = !on;
+    $("plotbox").dataset.table = on ? "true" : "false";
+    if (!on) fw.draw("plot");
+  };
 
   /* ---------- a new track ---------- */
   fw.addTrack = function (nameId, queryId, errorId) {

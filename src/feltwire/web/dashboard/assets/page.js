@@ -3,7 +3,7 @@
 (function () {
   "use strict";
   const fw = (window.feltwire = window.feltwire || {});
-  Object.assign(fw, { figures: {}, marks: {}, counts: [], on: {} });
+  Object.assign(fw, { figures: fw.figures || {}, marks: {}, counts: [], on: fw.on || {} });
   const $ = (id) => document.getElementById(id);
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
   const stored = (key) => { try { return localStorage.getItem("feltwire-" + key); } catch (e) { return null; } };
