@@ -103,7 +103,10 @@ class Listener:
                 yield from session.wait_after(error, self._backoff, self._idle)
 
     def _keep_rules(self) -> Generator[Yielded, None, None]:
-        """Bring X's rules in step with ours: first add, then delete, so that nothing is missed in between."""
+        """Bring X's rules in step with ours, before the stream is asked for.
+
+        First delete, then add: X takes no rule twice, even under another tag, and no more than there is room for.
+        """
         existing = yield from self._rules(Backoff(self._session.timing))
         wanted = self._asked.rules
         if wanted is None:
@@ -111,17 +114,12 @@ class Listener:
                 raise FatalError("source 'x': nothing to listen for: name a track, or X's own query (option query)")
             return
         added, deleted = changes(existing, wanted)
-        if added:
-            add = {"add": [rule._asdict() for rule in added]}
-            answer = yield from self._change_rules(add)
-            if deleted and _not_taken(answer):  # perhaps there is no room before the others are gone
-                yield from self._change_rules({"delete": {"ids": deleted}})
-                deleted = []
-                answer = yield from self._change_rules(add)
-            if told := _not_taken(answer):
-                raise FatalError(f"source 'x': X does not take a rule: {told}")
         if deleted:
             yield from self._change_rules({"delete": {"ids": deleted}})
+        if added:
+            answer = yield from self._change_rules({"add": [rule._asdict() for rule in added]})
+            if told := _not_taken(answer):
+                raise FatalError(f"source 'x': X does not take a rule: {told}")
         if added:
             _log.info("%d rules were added to X's stream, %d are in place", len(added), len(wanted))
 
