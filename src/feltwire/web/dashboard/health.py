@@ -321,7 +321,7 @@ def figure(found: Vitals, history: History, zone: tzinfo) -> Figure:
         "layout": {
             **PLOT,
             "margin": {"l": 48, "r": 56, "t": 26, "b": 22},
-            "xaxis": {**time_axis(start, end, zone), "nticks": 6},
+            "xaxis": time_axis(start, end, zone),
             "yaxis": {
                 **AXIS,
                 "domain": [0.52, 1.0],

@@ -34,7 +34,8 @@ def time_axis(start: datetime, end: datetime, zone: tzinfo) -> Figure:
         "ticks": "outside",
         "ticklen": 4,
         "tickcolor": "@ctl",
-        "nticks": 8,
+        "nticks": 6,
+        "tickangle": 0,
         "fixedrange": True,
         "hoverformat": "%-d %b %H:%M",
         "tickformatstops": [
