@@ -32,7 +32,7 @@ QUICK = Timing(
     rate_first_s=0.05,
     rate_most_s=5.0,
     timeout_s=5.0,
-    overlap_s=5.0,
+    overlap_s=120.0,  # posts are dated before the stream begins, and a machine may be busy
     settle_s=0.0,
     archive_every_s=0.01,
 )
@@ -240,13 +240,13 @@ def test_a_stream_that_is_dropped_asks_for_backfill(server: XServer) -> None:
 
     healer = threading.Thread(target=heal)
     healer.start()
-    with reading(source_of(server, "stream", "cats", params="backfill_minutes=3")) as batches:
+    with reading(source_of(server, "stream", "cats", params="backfill_minutes=5")) as batches:
         publishing(server, *posts)
         until(batches, all_there(posts))
     healer.join()
     first, second = server.asked("search/stream")[:2]
     assert "backfill_minutes" not in first
-    assert second["backfill_minutes"] == "1"
+    assert second["backfill_minutes"] in ("2", "3", "4", "5")
     assert not server.asked("search/recent")
 
 

@@ -120,7 +120,6 @@ class Listener:
             answer = yield from self._change_rules({"add": [rule._asdict() for rule in added]})
             if told := _not_taken(answer):
                 raise FatalError(f"source 'x': X does not take a rule: {told}")
-        if added:
             _log.info("%d rules were added to X's stream, %d are in place", len(added), len(wanted))
 
     def _rules(self, backoff: Backoff) -> Generator[Yielded, None, list[dict[str, Any]]]:
