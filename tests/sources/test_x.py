@@ -215,7 +215,7 @@ def test_a_stream_that_goes_silent_is_left_and_its_posts_are_fetched(server: XSe
     posts = [make_post(i, now() + timedelta(milliseconds=i), f"cats {i}") for i in range(4)]
 
     def heal() -> None:
-        while len(server.asked("search/stream")) < 2:
+        while len(server.asked("search/stream")) < 2 and not server.stopped:
             time.sleep(0.01)
         server.faults.silent_after = None
 
@@ -223,7 +223,7 @@ def test_a_stream_that_goes_silent_is_left_and_its_posts_are_fetched(server: XSe
     healer.start()
     with reading(source_of(server, "stream", "cats")) as batches:
         publishing(server, *posts)
-        _rows, _cursor = until(batches, all_there(posts))
+        until(batches, all_there(posts))
     healer.join()
     assert len(server.asked("search/stream")) >= 2
     assert server.asked("search/recent")
@@ -234,7 +234,7 @@ def test_a_stream_that_is_dropped_asks_for_backfill(server: XServer) -> None:
     posts = [make_post(i, now() + timedelta(milliseconds=i), f"cats {i}") for i in range(6)]
 
     def heal() -> None:
-        while len(server.asked("search/stream")) < 2:
+        while len(server.asked("search/stream")) < 2 and not server.stopped:
             time.sleep(0.005)
         server.faults.drop_after = None
 
@@ -483,8 +483,8 @@ def test_a_search_spends_no_more_than_it_may(server: XServer) -> None:
 
 def test_what_did_not_come_is_not_spent(server: XServer) -> None:
     server.publish(*history(3))
-    money: dict[str, Any] = {"cost_per_1000": 1000, "spend_period": "total", "spend_limit": 100}
-    for _ in range(20):
+    money: dict[str, Any] = {"cost_per_1000": 1000, "spend_period": "total", "spend_limit": 20}
+    for _ in range(3):  # each takes what may be spent, ten at least, and gives back what it did not get
         assert len(read_all(source_of(server, "search", "cats", **money))) == 3
 
 
@@ -525,7 +525,7 @@ def test_backoff_is_as_x_documents_it() -> None:
     backoff.succeeded()
     assert pauses(backoff, http, 1) == [5]
     assert 100 <= backoff.after(XError("", "rate", reset_at=1100.0), now=1000.0) <= 101
-    assert backoff.after(XError("", "rate", reset_at=900.0), now=1000.0) == 60  # a clock that is wrong
+    assert backoff.after(XError("", "rate", reset_at=900.0), now=1000.0) == 120  # a clock that is wrong
     assert pauses(backoff, XError("", "refused"), 1) == [10]
     with pytest.raises(FatalError):
         Backoff(Timing()).after(XError("no", "refused"))

@@ -273,7 +273,7 @@ def _handler(server: XServer) -> type[BaseHTTPRequestHandler]:
             given = server.events if "compliance" in path else server.posts
             while not server.stopped and not self._gone():
                 faults = server.faults
-                if faults.silent_after is not None and sent >= faults.silent_after:
+                if self._silent(sent):
                     time.sleep(0.02)
                     continue
                 with server.news:
@@ -286,12 +286,18 @@ def _handler(server: XServer) -> type[BaseHTTPRequestHandler]:
                     if faults.drop_after is not None and sent >= faults.drop_after:
                         self.connection.shutdown(socket.SHUT_RDWR)
                         return
+                    while self._silent(sent):
+                        time.sleep(0.02)
                     self._chunk(line + b"\r\n")
                     sent += 1
                     spoke_at = time.monotonic()
                 if time.monotonic() - spoke_at >= server.keep_alive_s:
                     self._chunk(b"\r\n")
                     spoke_at = time.monotonic()
+
+        def _silent(self, sent: int) -> bool:
+            after = server.faults.silent_after
+            return after is not None and sent >= after and not server.stopped and not self._gone()
 
         def _line(self, path: str, one: Json) -> bytes | None:
             if "compliance" in path:
