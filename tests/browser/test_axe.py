@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import axe_core_python
+import axe_core_python  # type: ignore[import-untyped]
 import pytest
 from playwright.sync_api import Browser, Page
 from tests.browser.conftest import Server, opened

@@ -88,7 +88,7 @@ def test_a_correction_can_be_taken_back_and_is_stored(page: Page, server: Server
     lake = open_lake(str(server.lake))
 
     def corrections() -> int:
-        return lake.sql("select 1 from corrections").num_rows
+        return int(lake.sql("select 1 from corrections").num_rows)
 
     before = corrections()
     article = page.locator("#feed article[data-label=negative]").first

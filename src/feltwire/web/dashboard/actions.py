@@ -11,6 +11,7 @@ from feltwire.mood import predicate
 from feltwire.tracks import Track
 from feltwire.web.dashboard.context import Context
 from feltwire.web.dashboard.words import LABELS
+from feltwire.web.guard import AccessScope, allows
 
 BY: Final = "page"
 MAX_MARKS: Final = 6
@@ -18,6 +19,13 @@ LEAST_SHARE: Final = 0.15
 """A word is marked if it moved the probability by this share of what the strongest word did, and by 0.01."""
 
 Answer = dict[str, Any]
+
+
+def check(name: str, access: AccessScope | None) -> None:
+    """Raises ConfigError where who asks may not do it."""
+    wanted = _NEEDED.get(name, "read")
+    if not allows(access, wanted):
+        raise ConfigError(f"this needs a token of the scope {wanted}")
 
 
 def run(name: str, given: Mapping[str, Any], context: Context) -> Answer:
@@ -99,6 +107,7 @@ def _track(given: Mapping[str, Any], context: Context) -> Answer:
     return {"added": track.name}
 
 
+_NEEDED: Final[dict[str, AccessScope]] = {"correct": "write", "track": "admin"}
 _ACTIONS: Final[dict[str, Callable[[Mapping[str, Any], Context], Answer]]] = {
     "why": _why,
     "correct": _correct,

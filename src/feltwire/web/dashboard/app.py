@@ -38,14 +38,14 @@ class _Later:
     def make(self) -> ASGIApp:
         """The application; made once."""
         with self._lock:
-            if self._made is None:
-                self._made = create_page(self._context)
-            made: ASGIApp = self._made
+            made = self._made or create_page(self._context)
+            self._made = made
             return made
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._made or await asyncio.get_running_loop().run_in_executor(None, self.make)
-        await app(scope, receive, send)
+        if self._made is None:
+            await asyncio.get_running_loop().run_in_executor(None, self.make)
+        await self.make()(scope, receive, send)
 
 
 def create_page(context: Context) -> ASGIApp:

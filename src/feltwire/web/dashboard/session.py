@@ -17,6 +17,7 @@ from feltwire.web.dashboard.context import Context
 from feltwire.web.dashboard.live import FAST_S, Sent, Shared, Watch, encode, refresh
 from feltwire.web.dashboard.pages import frame, regions_of
 from feltwire.web.dashboard.view import View, parse
+from feltwire.web.guard import AccessScope
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class Session:
     sent: Sent = field(default_factory=Sent)
     again: set[str] = field(default_factory=set)
     asked: bool = False
+    access: AccessScope | None = "admin"
+    """What who opened the page may do; without tokens, everything."""
 
 
 async def serve(socket: WebSocket, context: Context, watch: Watch, shared: Shared) -> None:
@@ -44,6 +47,8 @@ async def serve(socket: WebSocket, context: Context, watch: Watch, shared: Share
         return
     await socket.accept()
     session, wake = Session(), asyncio.Event()
+    if context.state.tokens.any:
+        session.access = socket.scope.get("state", {}).get("access")
     watch.join(wake)
     lock = asyncio.Lock()
 
@@ -82,6 +87,7 @@ async def _take(  # noqa: PLR0917
         case {"do": str(name), **rest}:
             more: dict[str, Any] = {str(key): value for key, value in rest.items()}
             try:
+                actions.check(name, session.access)
                 answer = await shared.run(lambda: actions.run(name, more, context))
             except FeltwireError as error:
                 answer = {"error": " ".join(str(error).split())}

@@ -156,7 +156,7 @@ def parse(query: str) -> View:
     """The view of an address's query, with or without its question mark."""
     given: dict[str, list[str]] = {}
     for key, value in parse_qsl(query.removeprefix("?")[:8_000], keep_blank_values=False, max_num_fields=100):
-        if value.isprintable() and len(value) <= _MAX_CHARS:
+        if len(value) <= _MAX_CHARS and not any(ord(char) < 32 or ord(char) == 127 for char in value):
             given.setdefault(key, []).append(value)
     one = {key: values[-1] for key, values in given.items()}
     since, until = _moment(one.get("from")), _moment(one.get("to"))
