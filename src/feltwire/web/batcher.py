@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from feltwire import metrics
+from feltwire.columns import SCORED_BY
 from feltwire.errors import ConfigError, FeltwireError, ModelAwayError, ModelBusyError, ModelError
 from feltwire.interfaces import Model
 from feltwire.loading import CHECK_S, Current, load
 from feltwire.schema import MAX_TEXT_CHARS, SENTIMENTS
-from feltwire.scoring import SCORED_BY, score_rows
+from feltwire.scoring import score_rows
 from feltwire.text import clean
 
 MAX_TEXTS: Final = 512

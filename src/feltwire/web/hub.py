@@ -206,7 +206,7 @@ class Hub:
             while len(self._steps) > 1 and sum(step.posts.num_rows for step in self._steps) > self._memory:
                 self._steps.popleft()
         self._wake()
-        return posts.num_rows >= MAX_POSTS
+        return bool(posts.num_rows >= MAX_POSTS)
 
     def _sums(self, lake: Lake, end: Position) -> tuple[tuple[str, bytes], ...]:
         """The sums of the minutes that posts have touched, once `windows` holds those posts."""

@@ -1,7 +1,7 @@
 """`GET /api/v1/stream`: server-sent events of what arrives."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import APIRouter, Header, Query
 from starlette.concurrency import run_in_threadpool
@@ -89,7 +89,7 @@ def _hub(here: Context) -> Hub:
     if hub is None:
         hub = here.extra["hub"] = Hub(here.lake)
         here.closers.append(hub.close)
-    return hub  # type: ignore[no-any-return]
+    return cast(Hub, hub)
 
 
 def _position(text: str | None) -> Position | None:

@@ -432,7 +432,7 @@ def figure(pair: Pair, zone: tzinfo) -> Figure:
     highest: float = 1.0
     for letter, side in (("B", pair.b), ("A", pair.a)):
         at = [wall(row.start + step / 2, zone) for row in side.rows]
-        values = [side.value(row, mode) for row in side.rows]
+        drawn = [side.value(row, mode) for row in side.rows]
         posts: list[float | None] = [row.n for row in side.rows]
         highest = max([highest, *(row.n for row in side.rows)])
         style = (
@@ -440,9 +440,9 @@ def figure(pair: Pair, zone: tzinfo) -> Figure:
         )
         common = {"type": "scatter", "mode": "lines", "x": at, "line": style, "name": f"{letter} {side.name}"}
         form = "%{y:+.0f}" if mode == "mood" else "%{y:.1f} %"
-        top.append({**common, "y": values, "hovertemplate": form, "connectgaps": False})
+        top.append({**common, "y": drawn, "hovertemplate": form, "connectgaps": False})
         low.append({**common, "y": posts, "yaxis": "y2", "hovertemplate": "%{y:,d}"})
-        for axis, line, number in (("y", values, form_value(mode)), ("y2", posts, count)):
+        for axis, line, number in (("y", drawn, form_value(mode)), ("y2", posts, count)):
             last = next((i for i in range(len(line) - 1, -1, -1) if line[i] is not None), None)
             if last is not None:
                 top.append(_end(letter, at[last], line[last], axis))
