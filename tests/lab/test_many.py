@@ -1,6 +1,7 @@
 """Building models with many heads, on invented sets: the recipe, the targets, the export, and what is served."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from feltwire.lab.multitask import Settings  # noqa: E402
 from feltwire.lab.recipe import HeadSpec, read_recipe  # noqa: E402
 from feltwire.lab.student import distilled  # noqa: E402
 from feltwire.models._formats import open_bundle  # noqa: E402
+from feltwire.scoring import load  # noqa: E402
 
 GOOD = ["love", "great", "happy", "fun", "nice", "best"]
 BAD = ["hate", "awful", "sad", "late", "broken", "worst"]
@@ -238,6 +240,28 @@ def test_a_training_that_was_stopped_ends_the_same(data: Path, checkpoint: Path,
         recipe, data, tmp_path / "b", checkpoint=checkpoint, naming=naming, settings=SETTINGS, progress=stop
     )
     assert (again / "model.onnx").read_bytes() == (base / "model.onnx").read_bytes()
+
+
+def test_the_mean_of_two_builds(data: Path, checkpoint: Path, base: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(str(data / "recipe.toml"))
+    heads = {**recipe.heads, "sentiment": recipe.heads["sentiment"].model_copy(update={"lean": {"positive": 99.0}})}
+    given: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "naming": many.Naming("small", "2", ""),
+        "progress": lambda *_: None,
+    }
+    settings = replace(SETTINGS, passes=0.5, seed=5)
+    kept = many.build(recipe, data, tmp_path / "kept", settings=settings, start=many.Start(base, 1.0), **given)
+    texts = [f"{BAD[0]} {PLAIN[0]}", f"{GOOD[0]} {PLAIN[1]}"]
+    one, same = (np.array(load(str(folder)).predict(texts)["sentiment"]) for folder in (base, kept))
+    assert np.abs(one - same).max() < 0.05  # the weights are those of before, the temperature is its own
+    leaning = recipe.model_copy(update={"heads": heads})
+    leant = many.build(leaning, data, tmp_path / "leant", settings=settings, start=many.Start(base, 1.0), **given)
+    model = load(str(leant))
+    p = np.array(model.predict(texts)["sentiment"])
+    assert (p.argmax(axis=1) == model.heads["sentiment"].index("positive")).all()
+    with pytest.raises(ConfigError, match="--start takes the --out of an earlier"):
+        many.build(recipe, data, tmp_path / "x", settings=settings, start=many.Start(tmp_path), **given)
 
 
 def test_a_student_learns_from_its_teacher(base: Path, data: Path, tmp_path: Path) -> None:

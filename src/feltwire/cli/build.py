@@ -22,6 +22,13 @@ def build(
     teacher: Annotated[
         str | None, typer.Option("--teacher", metavar="MODEL", help="Instead: distil this model into a small one.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option("--start", metavar="FOLDER", help="An earlier build's --out to begin with.")
+    ] = None,
+    keep: Annotated[
+        float,
+        typer.Option("--keep", metavar="SHARE", min=0, max=1, help="Of --start's weights in the mean with the new."),
+    ] = 0.0,
     passes: Annotated[float, typer.Option("--passes", metavar="N", min=0, help="Passes over the texts.")] = 2.0,
     rate: Annotated[
         float | None,
@@ -46,6 +53,8 @@ def build(
     """
     if (checkpoint is None) == (teacher is None):
         raise ConfigError("build: give either --checkpoint, to fine-tune an encoder, or --teacher, to distil a model")
+    if start is not None and checkpoint is None:
+        raise ConfigError("build: --start goes with --checkpoint, whose encoder the earlier build had")
     from feltwire.lab import many
     from feltwire.lab.multitask import Settings
     from feltwire.lab.recipe import read_recipe
@@ -59,7 +68,7 @@ def build(
             settings = replace(settings, rate=rate or settings.rate)
             many.build(
                 read, data.expanduser(), out, checkpoint=checkpoint.expanduser(), naming=naming, settings=settings,
-                progress=progress,
+                progress=progress, start=None if start is None else many.Start(start.expanduser(), keep),
             )  # fmt: skip
         else:
             settings = replace(settings, head_rate=rate or many.STUDENT_RATE)

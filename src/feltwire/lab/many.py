@@ -19,7 +19,7 @@ from feltwire.lab.encoder import ManyHeads, start_encoder
 from feltwire.lab.examples import Example, Examples, gather
 from feltwire.lab.export import write_graph
 from feltwire.lab.judge import answers, judge, temperature
-from feltwire.lab.multitask import Progress, Settings, train
+from feltwire.lab.multitask import STATE, Progress, Settings, train
 from feltwire.lab.recipe import HeadSpec, Recipe
 from feltwire.lab.student import Student, distilled
 from feltwire.models._bundle import GRAPH, SCHEMA_VERSION, TOKENIZER, Manifest, sha256, write_manifest
@@ -44,8 +44,26 @@ class Naming:
     languages: tuple[str, ...] = ("en",)
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An earlier build to begin with."""
+
+    folder: Path
+    """What was its `out`."""
+    keep: float = 0.0
+    """The share that its weights keep in the mean with what was trained: Wortsman et al., CVPR 2022 (WiSE-FT)."""
+
+
 def build(
-    recipe: Recipe, data: Path, out: Path, *, checkpoint: Path, naming: Naming, settings: Settings, progress: Progress
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    checkpoint: Path,
+    naming: Naming,
+    settings: Settings,
+    progress: Progress,
+    start: Start | None = None,
 ) -> Path:
     """Fine-tune the encoder in `checkpoint` by the recipe and write the bundle into `out`.
 
@@ -56,7 +74,13 @@ def build(
     encoded = encode(examples.train, recipe.heads, tokenizer)
     torch.manual_seed(settings.seed)
     model = ManyHeads(start_encoder(checkpoint), recipe.heads)
+    before = None if start is None else _weights(start.folder)
+    if before is not None:
+        model.load_state_dict(before)
     train(model, encoded, recipe.heads, tokenizer, out / WORK, settings=settings, progress=progress)
+    if start is not None and before is not None:
+        model.load_state_dict(_mean(before, model.state_dict(), start.keep))
+    _lean(model, recipe.heads)
     return finish(model, recipe, examples, tokenizer, out, naming=naming, settings=settings, token_types="case")
 
 
@@ -126,6 +150,31 @@ def read_tokenizer(checkpoint: Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length=_TRAIN_TOKENS)
     return tokenizer
+
+
+def _weights(folder: Path) -> dict[str, Any]:
+    """What an earlier build had learned; raises ConfigError where it left nothing."""
+    path = folder / WORK / STATE
+    if not path.is_file():
+        raise ConfigError(f"{folder} has no {WORK}/{STATE}: --start takes the --out of an earlier feltwire build")
+    weights: dict[str, Any] = torch.load(path, weights_only=True)["model"]
+    return weights
+
+
+def _mean(before: Mapping[str, Any], after: Mapping[str, Any], keep: float) -> dict[str, Any]:
+    """keep · before + (1 - keep) · after."""
+    return {
+        name: torch.lerp(after[name], before[name], keep) if after[name].is_floating_point() else after[name]
+        for name in after
+    }
+
+
+def _lean(model: Any, heads: Mapping[str, HeadSpec]) -> None:
+    """Add what the recipe says to the logits of single labels."""
+    with torch.no_grad():
+        for name, head in heads.items():
+            for label, shift in head.lean.items():
+                model.heads[name].bias[head.labels.index(label)] += shift
 
 
 def _unadjusted(head: HeadSpec) -> HeadSpec:

@@ -20,6 +20,7 @@ class HeadSpec(BaseModel):
     kind: Literal["classes", "multi", "spans"] = "classes"
     weight: float = 1.0  # of its loss
     adjust: float = 0.0  # how much of the labels' frequencies is taken out (Menon et al. 2021, logit adjustment)
+    lean: dict[str, float] = {}  # what is added to these labels' logits once the model is trained
     floor: float = 0.0  # see models/_bundle.py
     helper: bool = False  # it only teaches the encoder, and is left out of the bundle
 
@@ -74,6 +75,9 @@ def read_recipe(name_or_path: str) -> Recipe:
         recipe = Recipe.model_validate(given)
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise ConfigError(f"recipe {path}: {' '.join(str(error).split())[:300]}") from error
+    for name, head in recipe.heads.items():
+        if unknown := [label for label in head.lean if label not in head.labels]:
+            raise ConfigError(f"recipe {path}: {name} leans to {unknown[0]!r}: it has {', '.join(head.labels)}")
     for one in recipe.sets:
         if one.head not in recipe.heads:
             raise ConfigError(f"recipe {path}: {one.file} teaches {one.head!r}: heads are {', '.join(recipe.heads)}")
