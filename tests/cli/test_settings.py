@@ -1,6 +1,7 @@
 """`init`, `check`, and what the docs and the written file say of the settings."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,12 @@ def test_init_refuses_what_could_not_be_read_again(tmp_path: Path, monkeypatch: 
 def test_every_commented_line_of_the_written_file_is_a_setting(tmp_path: Path) -> None:
     lines = toml({}).splitlines()
     bare = [line.removeprefix("# ") for line in lines if line.startswith(("# [", "[")) or " = " in line]
-    kept = [line for line in bare if not line.startswith(("token_file", "file ="))]
+    kept = [
+        line for line in bare if not line.startswith(("token_file", "read_token_file", "write_token_file", "file ="))
+    ]
     (tmp_path / "all.toml").write_text("\n".join(kept), encoding="utf-8")
-    settings = config.load(tmp_path / "all.toml", {"FELTWIRE_TOKEN": "x"})
+    named = dict.fromkeys(re.findall(r"\$\{(\w+)\}", "\n".join(kept)), "x")
+    settings = config.load(tmp_path / "all.toml", named)
     assert settings.followers[0].name == "archive"
 
 

@@ -1,9 +1,11 @@
 """The API, resource by resource, over a real server on loopback."""
 
+import base64
 import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -174,6 +176,10 @@ def test_tracks_are_added_and_removed(own_lake: Path) -> None:
         assert "position" in problem(client.post("/api/v1/tracks", json={"name": "a", "query": "(("}), 422)
         assert [one["name"] for one in get(client, "tracks")["tracks"]] == ["tea"]
         assert client.delete("/api/v1/tracks/tea").status_code == 204
+        for name in ("tea/coffee", "50 % off?", "a#b", "☕"):
+            assert client.post("/api/v1/tracks", json={"name": name, "query": "x"}).status_code == 201
+            assert client.delete(f"/api/v1/tracks/{quote(name, safe='')}").status_code == 204
+        assert get(client, "tracks")["tracks"] == []
         problem(client.delete("/api/v1/tracks/tea"), 404)
 
 
@@ -196,6 +202,10 @@ def test_errors_are_problems(api: httpx.Client) -> None:
     problem(refused, 405)
     assert refused.headers["allow"] == "POST"
     assert api.put("/api/v1/tracks").headers["allow"] == "GET, POST"
+    for path, method in (("/api/v1/posts", "POST"), ("/metrics", "DELETE"), ("/healthz", "PUT")):
+        assert api.request(method, path, json={}).headers["allow"] == "GET", path
+    problem(api.post("/api/nothing", json={}), 404)
+    assert "text/html" in api.get("/", headers={"Accept": "text/html"}).headers["content-type"]  # the page has its own
     assert "JSON" in problem(api.post("/api/v1/score", content=b"{", headers={"Content-Type": "application/json"}), 400)
     problem(api.post("/api/v1/score", content=b"a=1"), 415)
     problem(api.post("/api/v1/score", json={"texts": []}, headers={"Content-Encoding": "gzip"}), 415)
@@ -206,6 +216,9 @@ def test_errors_are_problems(api: httpx.Client) -> None:
     problem(api.get("/api/v1/posts", params={"from": "tomorrow"}), 422)
     problem(api.get("/api/v1/posts", params={"from": "2026-01-02", "to": "2026-01-01"}), 422)
     problem(api.get("/api/v1/posts", params={"cursor": "AAAA"}), 422)
+    for edge in ([0, "x", -(2**63)], [0, "x", 2**63 - 1], [2**62, "x", 0], [-(2**62), "x", 0], [0, "\x7f'", 0]):
+        cursor = base64.urlsafe_b64encode(json.dumps(edge).encode()).decode()
+        assert api.get("/api/v1/posts", params={"cursor": cursor}).status_code in (200, 422), edge
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,10 @@ def test_while_posts_arrive_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
         )
         assert places == stored["log_offset"].to_pylist()
         assert "raw" not in posts[0]
-        window = next(event["data"] for event in events if event["event"] == "window")
+        sums: list[Event] = []
+        listen(client, sums, 1, what=["windows"])
+        window = sums[0]["data"]
+        assert sums[0]["event"] == "window"
         assert window["n"] >= window["n_scored"] > 0
 
 

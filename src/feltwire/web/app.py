@@ -26,7 +26,7 @@ def create_app(state: State) -> FastAPI:
     problems.install(app)
 
     @app.get("/healthz", response_class=PlainTextResponse, include_in_schema=False)
-    def healthz() -> str:
+    async def healthz() -> str:  # in the event loop: however busy the threads are, the process is alive
         """The process is alive."""
         return "ok\n"
 
@@ -45,6 +45,7 @@ def create_app(state: State) -> FastAPI:
 
     app.include_router(api.router)
     openapi.install(app)
+    problems.refuse(app)
     mount(app, state)  # the page takes what no route above does
     return app
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feltwire import schema
-from feltwire.errors import FeltwireError
+from feltwire.errors import FeltwireError, RetryableError
 from feltwire.followers._rows import rows
 from feltwire.interfaces import Position
 from feltwire.lake import Lake
@@ -31,6 +31,9 @@ LOOK_S: Final = 2.0
 MAX_POSTS: Final = 2_000  # of one step
 MEMORY: Final = 20_000
 """Posts that are remembered; who is further behind reads the lake by itself."""
+MAX_CHUNKS: Final = 16
+"""Chunks of different listeners that a step keeps, and the newest steps that keep any."""
+FRESH: Final = 4
 MAX_WINDOW_AGE: Final = timedelta(hours=2)
 """Late posts touch old minutes; sums are told of minutes that are at most so much older than the newest touched."""
 
@@ -57,25 +60,44 @@ class Step:
     _events: list[bytes] | None = None
     _chunks: dict[Any, bytes] = field(default_factory=dict)
     _making: threading.Lock = field(default_factory=threading.Lock)
+    _keeps: int = MAX_CHUNKS
+
+    def forget(self) -> None:
+        """Keep no chunks any more: nearly all listeners have passed. Who comes later has them made anew."""
+        with self._making:
+            self._keeps = 0
+            self._chunks.clear()
 
     def chunk(self, wanted: Mask, after: Position) -> bytes:
         """The events of the wanted posts behind `after`, and of all withdrawals, and where a listener is then."""
         if not (self.posts.num_rows or self.withdrawn.num_rows) and self.start == self.end:
             return b""
         with self._making:
-            whole = all(after.get(p, 0) <= offset for p, offset in self.start.items())
-            if whole and wanted in self._chunks:
-                return self._chunks[wanted]
-            chosen = wanted.mask(self.posts)
+            whole = all(offset <= self.start.get(p, 0) for p, offset in after.items())
             if not whole:
-                chosen = chosen & _behind(self.posts, after)
+                return self._rest(wanted, after)
+            if wanted in self._chunks:
+                return self._chunks[wanted]
             events = self._all_events()
-            parts = [events[row] for row in np.flatnonzero(chosen)]
-            parts += [_event("withdrawn", row, None) for row in rows(self.withdrawn)]
-            chunk = b"".join([*parts, b"id: %s\n\n" % position_id(self.end).encode()])
-            if whole:
+            chosen = [events[row] for row in np.flatnonzero(wanted.mask(self.posts))]
+            chunk = self._closed(chosen, self.end)
+            if len(self._chunks) < self._keeps:
                 self._chunks[wanted] = chunk
             return chunk
+
+    def _rest(self, wanted: Mask, after: Position) -> bytes:
+        """For a listener that has passed some of it: no event's id lies before where it is."""
+        posts = self.posts.filter(pa.array(wanted.mask(self.posts) & _behind(self.posts, after)))
+        place = _furthest(self.start, after)
+        events = []
+        for row in _shown(posts):
+            place[row["log_partition"]] = row["log_offset"] + 1
+            events.append(_event("post", row, position_id(place)))
+        return self._closed(events, _furthest(self.end, place))
+
+    def _closed(self, events: list[bytes], end: Position) -> bytes:
+        withdrawn = [_event("withdrawn", row, None) for row in rows(self.withdrawn)]
+        return b"".join([*events, *withdrawn, b"id: %s\n\n" % position_id(end).encode()])
 
     def sums(self, track: str | None) -> bytes:
         """The events of the window sums of one track, or of all."""
@@ -83,10 +105,9 @@ class Step:
 
     def _all_events(self) -> list[bytes]:
         if self._events is None:
-            shown = self.posts.drop_columns([name for name in _HIDDEN if name in self.posts.schema.names])
             place = dict(self.start)
             self._events = []
-            for row in rows(shown):
+            for row in _shown(self.posts):
                 place[row["log_partition"]] = row["log_offset"] + 1
                 self._events.append(_event("post", row, position_id(place)))
         return self._events
@@ -106,7 +127,7 @@ class Hub:
         self._listeners: dict[Listener, bool] = {}  # and whether it wants sums
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self.closed = False
+        self._closed = False
         self._position: Position = {}
         self._number = 0
         self._touched: set[datetime] = set()
@@ -120,11 +141,15 @@ class Hub:
     def listen(self, after: Position | None, *, sums: bool = False) -> "Listener":
         """A listener from a position on (None: from now). Reads the lake: call it off the event loop.
 
-        Raises FeltwireError where the lake cannot be read.
+        Raises FeltwireError where the lake cannot be read, and where the server is stopping.
         """
+        # Read before the lock is taken, for which event loops wait too.
+        begin = self._lake().positions()["posts"] if self._thread is None else None
         with self._lock:
+            if self._closed:
+                raise RetryableError("the server is stopping")
             if self._thread is None:
-                self._position = self._lake().positions()["posts"]
+                self._position = self._lake().positions()["posts"] if begin is None else begin
                 self._steps.clear()
                 self._stop = threading.Event()
                 self._thread = threading.Thread(target=self._run, args=(self._stop,), name="stream", daemon=True)
@@ -143,9 +168,14 @@ class Hub:
 
     def close(self) -> None:
         """Every stream ends."""
-        self.closed = True
-        self._stop.set()
+        with self._lock:
+            self._closed = True
+            self._stop.set()
         self._wake()
+
+    def closed(self) -> bool:
+        """Whether every stream ends."""
+        return self._closed
 
     def ring(self, after: Position, number: int) -> list[Step] | None:
         """The steps behind a step, for who has reached `after`; None: they are not remembered that far back."""
@@ -158,13 +188,10 @@ class Hub:
             reached = all(after.get(p, 0) >= offset for p, offset in first.items())
             return steps if reached else None
 
-    def number(self) -> int:
-        """The number of the newest step."""
-        return self._number
-
     def changes(self, after: Position) -> Step:
         """What comes behind a position, read for one listener alone."""
         posts, withdrawn, end = self._lake().changes(after, MAX_POSTS)
+        self._touch(posts)  # its sums come by the poller, like everybody's
         return Step(0, dict(after), {**after, **end}, posts, withdrawn)
 
     def _run(self, stop: threading.Event) -> None:
@@ -174,7 +201,8 @@ class Hub:
             try:
                 lake = self._lake()
                 now = _sign(lake)
-                if now is not None and now == seen and not self._touched and time.monotonic() - looked_at < LOOK_S:
+                quiet = now is not None and now == seen and time.monotonic() - looked_at < LOOK_S
+                if quiet and not self._owes_sums():
                     continue
                 seen, looked_at = now, time.monotonic()
                 while self._advance(lake, stop):
@@ -185,38 +213,57 @@ class Hub:
                     self._told = str(error)
                     _log.warning("the stream waits: %s", error)
             except Exception as error:  # noqa: BLE001 - whatever happens, the listeners are still there
-                _log.error("the stream waits, since a %s was raised", type(error).__name__)
+                if type(error).__name__ != self._told:
+                    self._told = type(error).__name__
+                    _log.error("the stream waits, since a %s was raised", self._told)
 
     def _advance(self, lake: Lake, stop: threading.Event) -> bool:
         """One step; whether there may be more at once."""
         self.polls += 1
-        posts, withdrawn, end = lake.changes(self._position, MAX_POSTS)
-        end = {**self._position, **end}
-        sums = any(self._listeners.values())
-        if posts.num_rows and sums:
-            minutes = pc.unique(pc.floor_temporal(posts["event_time"], unit="minute"))
-            self._touched |= {minute for minute in minutes.to_pylist() if minute is not None}
-        windows = self._sums(lake, end) if sums and self._touched else ()
-        if stop.is_set() or (end == self._position and not windows):
-            return False
+        start = self._position
+        posts, withdrawn, end = lake.changes(start, MAX_POSTS)
+        end = {**start, **end}
+        self._touch(posts)
+        windows = self._sums(lake, end) if self._owes_sums() else ()
         with self._lock:
+            # The last listener may have left and another one come, whose poller is another thread.
+            if stop.is_set() or (end == start and not windows):
+                return False
             self._number += 1
-            self._steps.append(Step(self._number, self._position, end, posts, withdrawn, windows))
+            self._steps.append(Step(self._number, start, end, posts, withdrawn, windows))
             self._position = end
             while len(self._steps) > 1 and sum(step.posts.num_rows for step in self._steps) > self._memory:
                 self._steps.popleft()
+            old = self._steps[-FRESH - 1] if len(self._steps) > FRESH else None
+        if old is not None:
+            old.forget()
         self._wake()
         return bool(posts.num_rows >= MAX_POSTS)
+
+    def _touch(self, posts: pa.RecordBatch) -> None:
+        """Note whose sums have changed, while anybody wants to know."""
+        with self._lock:
+            if not posts.num_rows or not any(self._listeners.values()):
+                return
+            minutes = pc.unique(pc.floor_temporal(posts["event_time"].drop_null(), unit="minute"))
+            touched = self._touched.union(minutes.to_pylist())
+            oldest = max(touched) - MAX_WINDOW_AGE if touched else None
+            self._touched = {minute for minute in touched if oldest is not None and minute >= oldest}
+
+    def _owes_sums(self) -> bool:
+        with self._lock:
+            return bool(self._touched) and any(self._listeners.values())
 
     def _sums(self, lake: Lake, end: Position) -> tuple[tuple[str, bytes], ...]:
         """The sums of the minutes that posts have touched, once `windows` holds those posts."""
         reached = lake.positions()["windows"]
         if any(reached.get(p, 0) < offset for p, offset in end.items()):
             return ()
-        newest = max(self._touched)
-        since = max(min(self._touched), newest - MAX_WINDOW_AGE)
-        found = lake.windows(every="1min", since=since, until=newest + timedelta(minutes=1))
-        touched, self._touched = self._touched, set()
+        touched = self._touched
+        until = max(touched) + timedelta(minutes=1)
+        found = lake.windows(every="1min", since=min(touched), until=until)
+        with self._lock:
+            self._touched = self._touched - touched
         found = found.filter(pc.is_in(found["window"], pa.array(sorted(touched), schema.TIME)))
         if not found.num_rows:
             return ()
@@ -236,7 +283,6 @@ class Listener:
         self._hub = hub
         self.position = position
         self._seen = number
-        self._catching_up = True  # until the ring is known to continue where it is
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
 
@@ -250,31 +296,23 @@ class Listener:
         """What is new; [] when nothing came in time; None at the end. Raises FeltwireError."""
         self._loop = asyncio.get_running_loop()
         self._news.clear()
-        steps = self._ready()
+        if self._hub.closed():
+            return None
+        steps = self._hub.ring(self.position, self._seen)
         if steps is None:
+            # What it missed is gone, or it begins before: it reads the lake. What the memory has meanwhile that it
+            # has passed already is skipped by its position.
             step = await asyncio.to_thread(self._hub.changes, self.position)
-            if step.end == step.start:  # the lake has no more: what comes next is the ring's
-                self._catching_up = False
-                return []
-            return [step]
-        if not steps and not self._hub.closed:
+            steps = [] if step.end == step.start else [step]
+        if not steps and not self._hub.closed():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), timeout_s)
-            steps = self._ready() or []
-        return None if self._hub.closed else steps
-
-    def _ready(self) -> list[Step] | None:
-        """Steps out of the memory; None: the lake has to be read."""
-        steps = self._hub.ring(self.position, self._seen)
-        if steps is None and self._seen < self._hub.number():
-            # What it missed is gone, or it begins before: it reads the lake, and what the memory has meanwhile
-            # that it has passed already is skipped by its position.
-            return None
-        return steps
+            steps = self._hub.ring(self.position, self._seen) or []
+        return None if self._hub.closed() else steps
 
     def passed(self, step: Step) -> None:
         """The step has been sent."""
-        self.position = {p: max(self.position.get(p, 0), offset) for p, offset in {**self.position, **step.end}.items()}
+        self.position = _furthest(self.position, step.end)
         if step.number:
             self._seen = step.number
 
@@ -301,9 +339,17 @@ def read_position(text: str) -> Position:
     return found
 
 
+def _furthest(one: Position, other: Position) -> Position:
+    return {p: max(one.get(p, 0), other.get(p, 0)) for p in (*one, *other)}
+
+
 def _event(kind: str, row: object, place: str | None) -> bytes:
     head = b"" if place is None else b"id: %s\n" % place.encode()
     return b"%sevent: %s\ndata: %s\n\n" % (head, kind.encode(), msgspec.json.encode(row))
+
+
+def _shown(posts: pa.RecordBatch) -> list[dict[str, Any]]:
+    return rows(posts.drop_columns([name for name in _HIDDEN if name in posts.schema.names]))
 
 
 def _behind(posts: pa.RecordBatch, after: Position) -> npt.NDArray[np.bool_]:
@@ -323,8 +369,3 @@ def _sign(lake: Lake) -> object:
         return tuple(os.stat(f"{root}/{table}/_delta_log").st_mtime_ns for table in ("posts", "withdrawn", "windows"))
     except OSError:
         return None
-
-
-def joined(parts: Iterable[bytes]) -> bytes:
-    """What is sent at once."""
-    return b"".join(parts)

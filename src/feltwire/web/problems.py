@@ -1,7 +1,7 @@
 """Errors as RFC 9457 has them: `application/problem+json`, one line of `detail`, nothing of what was sent."""
 
 import http
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -9,7 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
 
 from feltwire.errors import ConfigError, FeltwireError, RetryableError
 
@@ -80,17 +81,41 @@ def install(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> Response:
         response = from_error(error)
         if response.status_code == 405:
-            response.headers["Allow"] = ", ".join(allowed(app, request))
+            response.headers["Allow"] = ", ".join(allowed(app.router.routes, request))
         return response
 
     for kind in (HTTPException, RequestValidationError, FeltwireError):
         app.add_exception_handler(kind, handle)
 
 
-def allowed(app: FastAPI, request: Request) -> list[str]:
+def refuse(app: FastAPI, prefix: str = "/api/") -> None:
+    """Answer what no route so far takes but is theirs: paths below `prefix`, and other methods of their paths.
+
+    What is mounted later gets the rest.
+    """
+    app.router.routes.append(_Refused(tuple(app.router.routes), prefix))
+
+
+class _Refused(BaseRoute):
+    def __init__(self, known: Sequence[BaseRoute], prefix: str) -> None:
+        self.known, self._prefix = known, prefix
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        if any(route.matches(scope)[0] is Match.PARTIAL for route in self.known):
+            return Match.FULL, {"refused": 405}
+        return (Match.FULL, {"refused": 404}) if scope["path"].startswith(self._prefix) else (Match.NONE, {})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise HTTPException(scope["refused"])
+
+
+def allowed(routes: Sequence[BaseRoute], request: Request) -> list[str]:
     """The methods that a path takes."""
+    known = next((route.known for route in routes if isinstance(route, _Refused)), routes)
     return [
         method
         for method in _METHODS
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.router.routes)
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in known)
     ]

@@ -1,12 +1,15 @@
 """`POST /api/v1/explain`."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 from fastapi import APIRouter, Response
 
 from feltwire.errors import ConfigError, FeltwireError, RetryableError
+from feltwire.explain import Explanation
 from feltwire.explain import explain as explained
 from feltwire.lake.reader import literal
 from feltwire.web.api._documents import Explained, ExplainRequest
@@ -17,6 +20,7 @@ from feltwire.web.problems import Problem
 router = APIRouter(tags=["explain"])
 
 _AT_ONCE: Final = threading.BoundedSemaphore(2)
+_HERE: Final = threading.BoundedSemaphore(8)  # those that wait hold threads, which other requests need too
 _WAIT_S: Final = 10.0
 
 
@@ -26,10 +30,25 @@ def explain(here: Here, given: ExplainRequest) -> Response:
     if (given.text is None) == (given.post_id is None):
         raise Problem(422, "body: expected either `text` or `post_id`")
     text = given.text if given.text is not None else _text_of(here, str(given.post_id))
-    if not _AT_ONCE.acquire(timeout=_WAIT_S):
+    with _place(_HERE, 0.0), _place(_AT_ONCE, _WAIT_S):
+        found = _explained(here, text, given)
+    return Response(msgspec.json.encode(found.to_dict()), media_type="application/json")
+
+
+@contextmanager
+def _place(places: threading.BoundedSemaphore, wait_s: float) -> Iterator[None]:
+    """One of the places. Raises Problem where none becomes free in time."""
+    if not places.acquire(timeout=wait_s):
         raise Problem(503, "other explanations are under way", retry_after_s=5)
     try:
-        found = explained(
+        yield
+    finally:
+        places.release()
+
+
+def _explained(here: Context, text: str, given: ExplainRequest) -> Explanation:
+    try:
+        return explained(
             text, here.state.model, head=given.head, label=given.label, method=given.method, samples=given.samples,
             seed=given.seed,
         )  # fmt: skip
@@ -37,9 +56,6 @@ def explain(here: Here, given: ExplainRequest) -> Response:
         raise
     except FeltwireError as error:
         raise Problem(503, str(error), retry_after_s=10) from error
-    finally:
-        _AT_ONCE.release()
-    return Response(msgspec.json.encode(found.to_dict()), media_type="application/json")
 
 
 def _text_of(here: Context, post_id: str) -> str:

@@ -1,11 +1,14 @@
 """`GET /api/v1/stream`: server-sent events of what arrives."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import APIRouter, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from feltwire.errors import FeltwireError
 from feltwire.interfaces import Position
@@ -18,6 +21,10 @@ from feltwire.web.problems import Problem
 router = APIRouter(tags=["stream"])
 
 HEARTBEAT_S: Final = 10.0
+SEND_S: Final = 60.0
+"""A client that takes nothing for so long is given up; it may come again with its last event's id."""
+
+_log: Final = logging.getLogger(__name__)
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Events `post`, `withdrawn` and `window`, each with JSON data, without end.",
@@ -47,47 +54,69 @@ async def stream(
 ) -> StreamingResponse:
     """Posts as they arrive, newest last, and the sums of the minutes that they change. Nothing is lost or repeated
     for a client that comes back with the id of the last event that it had."""
-    hub = _hub(here)
     wanted: set[str] = set(what or ("posts",))
-    if hub.listeners >= here.state.max_streams:
-        raise Problem(503, f"{hub.listeners} streams are open; no more are served", retry_after_s=10)
     position = _position(last_event_id or after)
     await run_in_threadpool(_check, here, position)
-    try:
-        listener = await run_in_threadpool(hub.listen, position, sums="windows" in wanted)
-    except FeltwireError as error:
-        raise Problem(503, str(error), retry_after_s=5) from error
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_events(listener, filters, wanted), media_type="text/event-stream", headers=headers)
+    hub = _hub(here)
+    if hub.listeners < here.state.max_streams:
+        try:
+            listener = await run_in_threadpool(hub.listen, position, sums="windows" in wanted)
+        except FeltwireError as error:
+            raise Problem(503, str(error), retry_after_s=5) from error
+        if hub.listeners <= here.state.max_streams:  # others may have come meanwhile
+            return _Events(listener, filters, wanted)
+        listener.leave()
+    raise Problem(503, f"{hub.listeners} streams are open; no more are served", retry_after_s=10)
+
+
+class _Events(StreamingResponse):
+    """A stream that gives its place back however it ends: also where it never began, or where nobody reads."""
+
+    def __init__(self, listener: Listener, filters: Filter, wanted: set[str]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(_events(listener, filters, wanted), media_type="text/event-stream", headers=headers)
+        self._listener = listener
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            async with asyncio.timeout(SEND_S):
+                await send(message)
+
+        try:
+            await super().__call__(scope, receive, sent)
+        except* TimeoutError:
+            _log.info("a stream is ended: its client reads nothing")
+        finally:
+            self._listener.leave()
 
 
 async def _events(listener: Listener, filters: Filter, wanted: set[str]) -> AsyncIterator[bytes]:
-    try:
-        yield b"retry: 2000\n: welcome\n\n"
-        while True:
-            try:
-                steps = await listener.next(HEARTBEAT_S)
-            except FeltwireError:
-                yield b": the lake cannot be read now\n\n"
-                return
-            if steps is None:
-                return
-            if not steps:
-                yield b": still here\n\n"
-            for step in steps:
-                posts = await run_in_threadpool(step.chunk, filters, listener.position) if "posts" in wanted else b""
-                chunk = posts + (step.sums(filters.track) if "windows" in wanted else b"")
-                listener.passed(step)
-                if chunk:
-                    yield chunk
-    finally:
-        listener.leave()
+    yield b"retry: 2000\n: welcome\n\n"
+    while True:
+        try:
+            steps = await listener.next(HEARTBEAT_S)
+        except FeltwireError:
+            yield b": the lake cannot be read now\n\n"
+            return
+        if steps is None:
+            return
+        if not steps:
+            yield b": still here\n\n"
+        for step in steps:
+            posts = await run_in_threadpool(step.chunk, filters, listener.position) if "posts" in wanted else b""
+            chunk = posts + (step.sums(filters.track) if "windows" in wanted else b"")
+            listener.passed(step)
+            if chunk:
+                yield chunk
 
 
 def _hub(here: Context) -> Hub:
     hub = here.extra.get("hub")
     if hub is None:
-        hub = here.extra["hub"] = Hub(here.lake)
+        lake = here.state.lake
+        if lake is None:
+            raise Problem(409, "this process has no lake: it only ingests")
+        hub = here.extra["hub"] = Hub(lake)
         here.closers.append(hub.close)
     return cast(Hub, hub)
 

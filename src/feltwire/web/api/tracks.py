@@ -43,7 +43,7 @@ def add_track(here: Here, given: NewTrack) -> dict[str, Any]:
 
 
 @router.delete(
-    "/tracks/{name}",
+    "/tracks/{name:path}",
     status_code=204,
     response_class=Response,
     responses=problems(404, 409),
