@@ -19,13 +19,13 @@ from feltwire.schema import ALL_TRACKS
 from feltwire.web.dashboard import bars, data, pages, words
 from feltwire.web.dashboard.attributes import given
 from feltwire.web.dashboard.context import Context
-from feltwire.web.dashboard.data import Row
+from feltwire.web.dashboard.data import FEW, Row
 from feltwire.web.dashboard.explanation import term_name
 from feltwire.web.dashboard.figures import FONT, Figure, wall
 from feltwire.web.dashboard.live import Region, encode
 from feltwire.web.dashboard.parts import SHORT, icon, segments, sign, table, toggle
 from feltwire.web.dashboard.plots import AXIS, PLOT, time_axis
-from feltwire.web.dashboard.regions import before_words, emoji_name, range_words
+from feltwire.web.dashboard.regions import FEW_BEFORE, before_words, emoji_name, range_words
 from feltwire.web.dashboard.view import RANGE_LABELS, WINDOW_WORDS, View
 from feltwire.web.dashboard.words import LABELS, arrow, count, label_name, percent, signed
 
@@ -280,12 +280,12 @@ def _voice(pair: Pair) -> Component:
     now = shares([a.totals.n, b.totals.n])
     before = shares([a.before.n, b.before.n])
     total = a.totals.n + b.totals.n
-    known = a.before.n + b.before.n > 0
+    known = a.before.n + b.before.n >= FEW
     title = "Share of voice" if not pair.ranges else "Share of posts"
 
     def note(i: int) -> str:
         change = now[i] - before[i]
-        return f"{arrow(change, 1)} {percent(abs(change))} pt from {percent(before[i])}%" if known else "nothing before"
+        return f"{arrow(change, 1)} {percent(abs(change))} pt from {percent(before[i])}%" if known else FEW_BEFORE
 
     over = (
         f"of {count(total)} posts in the {range_words(pair.view)}"

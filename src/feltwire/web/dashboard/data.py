@@ -21,6 +21,8 @@ SLOT_S: Final = 2
 LISTED: Final = 10
 MAX_FLAGS: Final = 5
 """Moments that are flagged: more would cover the plot."""
+FEW: Final = 30
+"""With fewer scored posts in the range before, nothing is compared with it: the usual least number for a share."""
 
 Post = dict[str, Any]
 
@@ -106,6 +108,11 @@ class Board:
     def per_minute(self) -> float:
         """Posts a minute over the range, the time that has not come yet left out."""
         return self.totals.n / max(1.0, (min(self.now, self.mood.end) - self.mood.start).total_seconds() / 60)
+
+    @property
+    def few_before(self) -> bool:
+        """Whether the range before has too few posts to compare anything with it."""
+        return self.before.n_scored < FEW
 
     @property
     def per_minute_before(self) -> float:
@@ -202,6 +209,8 @@ class Use:
     """(kind, label, name, per cent): irony, offence."""
     complaining: float
     complaining_before: float
+    few_before: bool = False
+    """Whether the range before has too few posts to compare anything with it."""
     sampled: int | None = None
     """Posts that words were counted in, where not in all."""
     has: set[str] = field(default_factory=set)
@@ -232,6 +241,7 @@ def read_use(lake: Lake | Snapshot, view: View, now: datetime) -> Use:
         others=_labels(lake, mood, scored),
         complaining=100 * sum(one.n for one in complaints) / scored,
         complaining_before=100 * sum(earlier.values()) / scored_before,
+        few_before=totals_before.n_scored < FEW,
         sampled=int(sampled) if sampled else None,
     )
 

@@ -194,7 +194,7 @@ def _feed() -> Component:
             ),
             html.Div(id="feednote", className="note"),
             html.Button(id="held", className="held", type="button", hidden=True, **{"data-do": "release"}),
-            html.Div(id="feed", className="list", role="feed", **{"aria-label": "Posts", "aria-busy": "true"}),
+            html.Div(id="feed", className="list", role="group", **{"aria-label": "Posts", "aria-busy": "true"}),
         ],
         id="posts",
         className="panel feed",

@@ -36,6 +36,10 @@ def emoji_name(sign_: str) -> str:
     return found if found != sign_ else "emoji"
 
 
+FEW_BEFORE: Final = "too few posts before"
+"""What stands in place of a change where the range before has fewer than `data.FEW` scored posts."""
+
+
 def range_words(view: View) -> str:
     """What the range is called: "last hour", "this range"."""
     return "this range" if view.custom else RANGE_WORDS[view.range]
@@ -52,13 +56,13 @@ def now(board: Board, zone: tzinfo) -> list[Component]:
 
 
 def _hero(board: Board) -> Component:
-    net, before = board.totals.net, board.before.net
+    net, before = board.totals.net, None if board.few_before else board.before.net
     tone = "" if not net or not round(net) else " neg-t" if net < 0 else " pos-t"
     said = "–" if net is None else signed(net)
     if net is None:
         change: Any = "no scored post yet"
-    elif before is None:
-        change = html.Span(f"nothing to compare in {before_words(board.view)}", className="i3 b4")
+    elif before is None or board.few_before:
+        change = html.Span(FEW_BEFORE, className="i3 b4")
     else:
         points = round(net) - round(before)
         many = f"{arrow(points)} {abs(points)} point{'s' if abs(points) != 1 else ''} "
@@ -135,11 +139,11 @@ def _share_bar(board: Board) -> Component:
 
 def _gauges(board: Board) -> list[Component]:
     shares, before = board.totals.shares, board.before.shares
-    compared = board.before.n_scored > 0
+    compared = not board.few_before
     found: list[Component] = []
     for label in LABELS:
         change = shares[label] - before[label]
-        note: Any = hidden("no range before")
+        note: Any = html.Span(FEW_BEFORE, className="i3")
         if compared:
             note = [
                 f"{arrow(change, 1)} {percent(abs(change))} pt ",
@@ -164,12 +168,12 @@ def _gauges(board: Board) -> list[Component]:
 
 def _rate(board: Board, zone: tzinfo) -> Component:
     now_, before = board.per_minute, board.per_minute_before
-    note: Any = ""
-    if before > 0:
+    note: list[Any] = [html.Span(FEW_BEFORE, className="i3")]
+    if not board.few_before:
         factor = words.times(now_, before)
         note = [f"{arrow(now_ - before)} {factor[1:]}× " if factor.startswith("×") else f"{factor} "]
         note.append(html.Span(f"from {_rate_text(before)}", className="i3"))
-    if board.rows and note:
+    if board.rows:
         last = board.rows[-1]
         pace = last.n / (board.mood.every_s / 60)
         note.append(html.Span(f" · {_rate_text(pace)} at {words.clock(last.start, zone)}", className="i3"))
@@ -238,20 +242,14 @@ def axis_title(mode: str) -> str:
     }[mode]
 
 
-PLOT_CHARS: Final = 100
-"""About so many characters of a flag's size stand side by side over the plot."""
-TITLE_CHARS: Final = 26
-
-
 def overlay(board: Board, y_range: tuple[float, float]) -> list[Component]:
     """What stands over the plot as HTML: the titles of both plots, the flags, and the name of the band."""
     mood = board.mood
     per = {60: "minute", 3_600: "hour", 86_400: "day"}.get(mood.every_s)
     volume = f"Posts a {per}" if per else f"Posts in {WINDOW_WORDS[board.view.window_name]}"
     unscored = any(row.n > row.n_scored for row in board.rows)
-    covered = any(_where(board, flag) < TITLE_CHARS / PLOT_CHARS for flag in board.flags)
     parts: list[Component] = [
-        html.Span(axis_title(board.view.mode), className="t-mood right" if covered else "t-mood"),
+        html.Span(axis_title(board.view.mode), className="t-mood"),
         html.Span([html.Span(volume), legend(unscored)], className="t-posts"),
     ]
     if board.view.mode == "mood" and board.band:
@@ -263,44 +261,26 @@ def overlay(board: Board, y_range: tuple[float, float]) -> list[Component]:
 
 
 def flags(board: Board) -> list[Component]:
-    """The flags as buttons, in the order of time. The greatest say all; one that has no room for it says less."""
-    where = {flag.number: _where(board, flag) for flag in board.flags}
-    width = TITLE_CHARS / PLOT_CHARS
-    taken = [(1.0 - width, 1.1) if any(x < width for x in where.values()) else (0.0, width)]
-    places: dict[int, tuple[str, str]] = {}
-    for flag in sorted(board.flags, key=lambda one: (one.kind == "turn", -abs(one.change or 0.0))):
-        for form, width in (("", len(flag.text) + 5), ("brief", len(flag.short) + 5), ("bare", 4)):
-            share, x = width / PLOT_CHARS, where[flag.number]
-            sides = {"left": (x - share, x), "right": (x, x + share), "middle": (x - share / 2, x + share / 2)}
-            order = ("middle",) if form == "bare" else ("left", "right") if x > 0.5 else ("right", "left")
-            free = [side for side in order if _is_free(sides[side], taken) or form == "bare"]
-            if free:
-                taken.append(sides[free[0]])
-                places[flag.number] = (form, free[0])
-                break
-    return [_flag(flag, where[flag.number], *places[flag.number], board.view.at == flag.at) for flag in board.flags]
+    """The flags as buttons, in the order of time. How much each says is settled by `assets/charts.js`, which knows how
+    wide they are: the greatest, by their rank, say all; one that has no room for it says less."""
+    ranked_ = sorted(board.flags, key=lambda one: (one.kind == "turn", -abs(one.change or 0.0)))
+    rank = {flag.number: place for place, flag in enumerate(ranked_)}
+    return [_flag(flag, board, rank[flag.number]) for flag in board.flags]
 
 
-def _where(board: Board, flag: Flag) -> float:
-    """Where on the time axis a flag stands, from 0 to 1."""
-    return (flag.at - board.mood.start) / (board.mood.end - board.mood.start)
-
-
-def _is_free(place: tuple[float, float], taken: list[tuple[float, float]]) -> bool:
-    low, high = place
-    return low >= 0 and high <= 1.06 and all(high <= start or low >= stop for start, stop in taken)
-
-
-def _flag(flag: Flag, where: float, form: str, side: str, chosen: bool) -> Component:
+def _flag(flag: Flag, board: Board, rank: int) -> Component:
     kind = "turn" if flag.kind == "turn" else "spike"
+    where = (flag.at - board.mood.start) / (board.mood.end - board.mood.start)
     return html.Button(
         [html.B(str(flag.number)), html.Span(flag.text, className="long"), html.Span(flag.short, className="short")],
         type="button",
-        className=f"flag {kind} {side} {form}".strip(),
+        className=f"flag {kind}",
         style={"--x": f"{where:.5f}"},
         **{
             "data-explain": flag.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "aria-pressed": "true" if chosen else "false",
+            "data-rank": str(rank),
+            "data-kind": kind,
+            "aria-pressed": "true" if board.view.at == flag.at else "false",
             "aria-label": f"{'Turning point' if kind == 'turn' else 'Spike'} {flag.number}: {flag.text}. Explain.",
         },
     )
@@ -387,14 +367,16 @@ def use(found: Use, view: View) -> list[Component]:
             "mood",
             _mini("terms", ("words", "tags", "entities"), view.terms, "Terms"),
         ),
-        _section("Complaints", _complaints(found, chosen), "vs before"),
+        _section("Complaints", _complaints(found, chosen), "posts" if found.few_before else "vs before", kind="wants"),
         _section("Emotion", _emotions(found, chosen), "% of posts"),
     ]
 
 
-def _section(title: str, body: list[Component], column: str, choice: Component | None = None) -> Component:
+def _section(
+    title: str, body: list[Component], column: str, choice: Component | None = None, kind: str = ""
+) -> Component:
     head = [html.H3(title), *([choice] if choice else []), html.Span(column, className="col")]
-    return html.Section([html.Div(head, className="hd"), *body], **{"aria-label": title})
+    return html.Section([html.Div(head, className="hd"), *body], className=kind or None, **{"aria-label": title})
 
 
 def _mini(key: str, choices: tuple[str, ...], chosen: str, label: str) -> Component:
@@ -443,6 +425,7 @@ def _word_list(found: Use, view: View, chosen: list[tuple[str, str]]) -> list[Co
     kind = {"words": "word", "tags": "hashtag", "entities": "entity"}[view.terms]
     if not found.terms:
         return _nothing(f"No {view.terms} in these posts.")
+    listed = found.terms if found.sampled is None else found.terms[:-1]  # the line below takes the room of one
     top = max(one.n for one in found.terms)
     shown = "#" if kind == "hashtag" else ""
     rows = [
@@ -456,7 +439,7 @@ def _word_list(found: Use, view: View, chosen: list[tuple[str, str]]) -> list[Co
             term=one.term,
             said=_said(one),
         )
-        for one in found.terms
+        for one in listed
     ]
     body: list[Component] = [ranked(rows, chosen)]
     if found.sampled:
@@ -473,15 +456,17 @@ def _complaints(found: Use, chosen: list[tuple[str, str]]) -> list[Component]:
             name=label_name(one.term),
             shown=label_name(one.term),
             value=count(one.n),
-            note=words.times(one.n, one.before),
+            note=None if found.few_before else words.times(one.n, one.before),
             share=one.n / top,
             kind="category",
             term=one.term,
-            said=f"{count(one.n)} posts, {words.times(one.n, one.before)} against before",
+            said=f"{count(one.n)} posts"
+            + ("" if found.few_before else f", {words.times(one.n, one.before)} against before"),
         )
         for one in found.complaints
     ]
-    text = f"{percent(found.complaining)}% of posts complain, {percent(found.complaining_before)}% before"
+    earlier = FEW_BEFORE if found.few_before else f"{percent(found.complaining_before)}% before"
+    text = f"{percent(found.complaining)}% of posts complain, {earlier}"
     return [ranked(rows, chosen), html.P(text, className="foot")]
 
 

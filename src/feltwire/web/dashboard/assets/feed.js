@@ -30,6 +30,7 @@
     held = null; heldCounts = null;
     $("held").hidden = true;
     fw.apply("feed", value);
+    if (document.querySelector("#feed article")) $("feed").setAttribute("role", "feed"); else $("feed").setAttribute("role", "group");  // a feed without an article is none
     if (notes !== null) fw.apply("feednote", notes);
     $("feed").setAttribute("aria-busy", "false");
     requestAnimationFrame(() => {

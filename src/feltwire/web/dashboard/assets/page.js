@@ -49,7 +49,7 @@
 
   /* ---------- parts that the server sends ---------- */
   const waiting = {};          // regions held while the pointer or the focus is in them
-  const set = (id, children) => fw.show($(id), children);
+  const set = (id, children) => { fw.show($(id), children); if (id === "flags" || id === "overlay") fw.layFlags(); };
   const busy = (node) => node && (node.matches(":hover") && matchMedia("(hover: hover)").matches || node.contains(document.activeElement));
   const ready = () => !!($("feed") && $("phonenav") && $("toast"));
   let early = [];
