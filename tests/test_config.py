@@ -31,7 +31,7 @@ def test_nothing_set_gives_the_defaults(tmp_path: Path, monkeypatch: pytest.Monk
     assert settings.log_uri == "sqlite:feltwire-data/lake-log.sqlite"
     assert settings.serve.port == 8050
     plan = config.to_plan(settings)
-    assert (plan.pipeline, plan.model, plan.sources, plan.tracks) == ("main", "lexicon:vader", (), ())
+    assert (plan.pipeline, plan.model, plan.sources, plan.tracks) == ("main", "bundled:fast", (), ())
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class ModelSettings(_Section):
     """What scores the posts."""
 
     uri: str = Field(
-        default="lexicon:vader", description="The model, as `name:place`; `none:` stores posts without scoring them."
+        default="bundled:fast", description="The model, as `name:place`; `none:` stores posts without scoring them."
     )
     registry: str | None = Field(
         default=None,

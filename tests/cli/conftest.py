@@ -1,9 +1,18 @@
 """One small lake for all tests that only ask."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.cli.making import feltwire, write_posts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _vader() -> Iterator[None]:
+    """Scores that can be followed by hand, and no model to load in each of many processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FELTWIRE_MODEL__URI", "lexicon:vader")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -33,9 +33,9 @@ def write_posts(folder: Path) -> Path:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This environment without settings of Feltwire's and without colours."""
+    """This environment without settings of Feltwire's, but for a model that is quick to load, and without colours."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("FELTWIRE_")}
-    return {**kept, "NO_COLOR": "1", "COLUMNS": "80", **more}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "80", "FELTWIRE_MODEL__URI": "lexicon:vader", **more}
 
 
 def feltwire(

@@ -43,6 +43,7 @@ def test_where_the_registry_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     place = tmp_path / "elsewhere"
     more = ["--registry", str(place)] if how == "option" else []
     if how == "file":
+        monkeypatch.delenv("FELTWIRE_MODEL__URI")  # which goes before the file
         (tmp_path / "feltwire.toml").write_text(f'[model]\nregistry = "{place}"\nuri = "registry:tiny"\n')
     if how == "variable":
         monkeypatch.setenv("FELTWIRE_MODEL__REGISTRY", str(place))
