@@ -199,6 +199,7 @@ def test_a_line_without_end_is_refused(server: XServer, monkeypatch: pytest.Monk
     assert [row["kind"] for row in rows] == ["refusal", "refusal", "post"]
 
 
+@pytest.mark.slow
 def test_keep_alives_keep_a_quiet_stream(server: XServer) -> None:
     server.keep_alive_s = 0.1
     post = make_post(1, now())
@@ -209,6 +210,7 @@ def test_keep_alives_keep_a_quiet_stream(server: XServer) -> None:
     assert len(server.asked("search/stream")) == 1
 
 
+@pytest.mark.slow
 def test_a_stream_that_goes_silent_is_left_and_its_posts_are_fetched(server: XServer) -> None:
     """Without backfill, by a search: what came while we waited is not lost."""
     server.faults = Faults(silent_after=1)
@@ -488,6 +490,7 @@ def test_what_did_not_come_is_not_spent(server: XServer) -> None:
         assert len(read_all(source_of(server, "search", "cats", **money))) == 3
 
 
+@pytest.mark.slow
 def test_a_stream_stops_at_its_limit_and_says_so(server: XServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     money: dict[str, Any] = {"cost_per_1000": 1000, "spend_limit": 5}

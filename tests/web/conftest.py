@@ -1,28 +1,32 @@
 """One lake of simulated posts for all tests that only ask, and servers over it."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.cli.making import feltwire
 from tests.web.serving import served, serving
 
+from feltwire.engines import local
+from feltwire.plan import Plan, SourcePlan
 from feltwire.tracks import Track
 from feltwire.web.app import State
+
+TRACKS = (Track("airline", "larkwing OR #larkwingfail"), Track("others", "-larkwing"))
 
 
 @pytest.fixture(scope="session")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake of the simulator's first records."""
     folder = tmp_path_factory.mktemp("served")
-    done = feltwire(
-        "run", "--source", "simulator:?count=500&rate=50000&start=2026-03-01T12:00:00Z", "--until-idle",
-        "--track", "airline=larkwing OR #larkwingfail", "--track", "others=-larkwing",
-        "--lake", str(folder / "lake"), "--port", "0", cwd=folder, timeout_s=200,
+    source = SourcePlan(key="simulator", uri="simulator:?count=500&rate=50000&start=2026-03-01T12:00:00Z")
+    plan = Plan(
+        log=f"sqlite:{folder}/lake-log.sqlite", sources=(source,), lake=str(folder / "lake"), model="lexicon:vader",
+        tracks=TRACKS, until_idle=True, processes=0,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    local.run(plan, stop=threading.Event())
     return folder / "lake"
 
 
@@ -35,6 +39,5 @@ def own_lake(lake: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def api(lake: Path) -> Iterator[httpx.Client]:
     """A server without tokens over the lake; ask, do not change."""
-    tracks = (Track("airline", "larkwing OR #larkwingfail"), Track("others", "-larkwing"))
-    with serving(State(lake=served(lake), model="lexicon:vader", tracks=tracks)) as client:
+    with serving(State(lake=served(lake), model="lexicon:vader", tracks=TRACKS)) as client:
         yield client

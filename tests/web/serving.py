@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -25,5 +26,5 @@ def serving(state: State) -> Iterator[httpx.Client]:
 
 
 def served(lake: Path) -> Callable[[], Lake]:
-    """What a state has as its lake."""
-    return lambda: open_lake(str(lake))
+    """What a state has as its lake: opened once, by the first who asks."""
+    return cache(lambda: open_lake(str(lake)))

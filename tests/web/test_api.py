@@ -81,7 +81,7 @@ def all_posts(client: httpx.Client, **params: Any) -> list[dict[str, Any]]:
 
 def test_posts_come_newest_first_and_in_pages(api: httpx.Client, lake: Path) -> None:
     stored = open_lake(str(lake)).sql("select id from posts order by event_time desc, id desc")["id"].to_pylist()
-    for limit in (1_000, 37):
+    for limit in (1_000, 97):
         assert [post["id"] for post in all_posts(api, limit=limit)] == stored
     first = get(api, "posts", limit=1)["posts"][0]
     assert "raw" not in first

@@ -43,6 +43,7 @@ def listen(client: Client, events: list[Event], count: int, **options: Any) -> N
     events += itertools.islice(client.stream(**options), count)
 
 
+@pytest.mark.slow
 def test_while_posts_arrive_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
     with running(tmp_path, "simulator:?rate=150&seed=3") as client:
         wait_for(lambda: next(client.posts(page=1), None), "post")
@@ -72,6 +73,7 @@ def test_while_posts_arrive_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
         assert window["n"] >= window["n_scored"] > 0
 
 
+@pytest.mark.slow
 def test_streams_share_one_poller_and_are_filtered(tmp_path: Path) -> None:
     with running(tmp_path, "simulator:?rate=150&seed=3") as client:
         base = str(client._http.base_url).removesuffix("/api/v1/")
@@ -104,6 +106,7 @@ def test_a_place_that_the_lake_never_had_is_refused(tmp_path: Path) -> None:
     assert read_position(position_id({0: 5, 3: 7})) == {0: 5, 3: 7}
 
 
+@pytest.mark.slow
 def test_posts_are_pushed_and_matched_by_tracks_that_are_added(tmp_path: Path) -> None:
     with running(tmp_path, "push:127.0.0.1:0") as client:
         wait_for(lambda: client.status()["engine"], "engine")
