@@ -6,6 +6,7 @@ import uuid
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
 
 from feltwire.sources._inbox import Declined, Inbox, listening, parse_body
 from feltwire.web.api._documents import Pushed
@@ -15,6 +16,7 @@ from feltwire.web.problems import Problem
 router = APIRouter(tags=["push"])
 
 ANSWER_S: Final = 30.0
+LARGE: Final = 100_000  # bytes
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
@@ -41,7 +43,9 @@ async def push(
         raise Problem(400, "Idempotency-Key: expected 1 to 200 letters, digits or signs of ASCII")
     try:
         body = await request.body()
-        posted = parse_body(body, request.headers.get("content-type", ""), idempotency_key or uuid.uuid4().hex)
+        kind, key = request.headers.get("content-type", ""), idempotency_key or uuid.uuid4().hex
+        large = len(body) > LARGE  # reading it would hold up everybody else
+        posted = await run_in_threadpool(parse_body, body, kind, key) if large else parse_body(body, kind, key)
         posted.answer = asyncio.get_running_loop().create_future()
         inbox.put(posted)
         refused = await asyncio.wait_for(posted.answer, ANSWER_S)

@@ -125,6 +125,9 @@ def top() -> Component:
             ),
             button(html.Span(className="ic i-moon"), kind="btn q i", do="theme", label="Dark or light"),
             button("?", kind="btn q i wide", do="help", label="Keys and help"),
+            html.Button(
+                "Sign out", type="button", id="signout", className="btn q", hidden=True, **{"data-do": "signout"}
+            ),
         ],
         className="top",
     )

@@ -143,7 +143,7 @@ def _gauges(board: Board) -> list[Component]:
     found: list[Component] = []
     for label in LABELS:
         change = shares[label] - before[label]
-        note: Any = html.Span(FEW_BEFORE, className="i3")
+        note: Any = hidden(FEW_BEFORE)
         if compared:
             note = [
                 f"{arrow(change, 1)} {percent(abs(change))} pt ",
@@ -168,7 +168,7 @@ def _gauges(board: Board) -> list[Component]:
 
 def _rate(board: Board, zone: tzinfo) -> Component:
     now_, before = board.per_minute, board.per_minute_before
-    note: list[Any] = [html.Span(FEW_BEFORE, className="i3")]
+    note: list[Any] = [hidden(FEW_BEFORE)]
     if not board.few_before:
         factor = words.times(now_, before)
         note = [f"{arrow(now_ - before)} {factor[1:]}× " if factor.startswith("×") else f"{factor} "]
@@ -176,7 +176,12 @@ def _rate(board: Board, zone: tzinfo) -> Component:
     if board.rows:
         last = board.rows[-1]
         pace = last.n / (board.mood.every_s / 60)
-        note.append(html.Span(f" · {_rate_text(pace)} at {words.clock(last.start, zone)}", className="i3"))
+        note.append(
+            html.Span(
+                f"{'' if board.few_before else ' · '}{_rate_text(pace)} at {words.clock(last.start, zone)}",
+                className="i3",
+            )
+        )
     return html.Div(
         [
             html.Div("Posts a minute", className="i2"),
@@ -443,7 +448,7 @@ def _word_list(found: Use, view: View, chosen: list[tuple[str, str]]) -> list[Co
     ]
     body: list[Component] = [ranked(rows, chosen)]
     if found.sampled:
-        body.append(html.P(f"Counted in {count(found.sampled)} posts chosen at random.", className="foot"))
+        body.append(html.P(f"Counted in {count(found.sampled)} random posts.", className="foot"))
     return body
 
 

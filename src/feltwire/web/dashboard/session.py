@@ -56,6 +56,8 @@ async def serve(socket: WebSocket, context: Context, watch: Watch, shared: Share
         async with lock:
             await socket.send_text(text)
 
+    if context.state.tokens.any:
+        await send('{"parts":{"login":true}}')
     pusher = asyncio.create_task(_push(session, wake, context, watch, shared, send))
     beater = asyncio.create_task(_beat(watch, send))
     try:

@@ -63,6 +63,7 @@
       root.dataset.theme = theme;
       fw.store("theme", theme);
     },
+    signout() { fetch("/logout", { method: "POST", redirect: "manual" }).finally(() => location.assign("/login")); },
     help() { fw.open("help"); },
     method() { fw.open("method"); },
     close() { fw.close(); if (root.dataset.page === "explain") fw.set("at", ""); },
@@ -146,6 +147,7 @@
     button.querySelector(".ic").className = "ic " + (fw.paused ? "i-play" : "i-pause");
     button.querySelector(".word").textContent = fw.paused ? "Go on" : "Pause";
   }
+  fw.on.login = (on) => { $("signout").hidden = !on; };
   fw.on.table = (on) => {
     $("charttable").hidden = !on;
     $("plotbox").dataset.table = on ? "true" : "false";
