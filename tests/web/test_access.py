@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from tests.web.serving import served, serving
 from tests.web.test_api import problem
 
 from feltwire import metrics
+from feltwire.lake import Lake, open_lake
+from feltwire.web.api.explain import _HERE
 from feltwire.web.app import State
 from feltwire.web.batcher import Batcher, FullError
 from feltwire.web.guard import needed
@@ -129,3 +134,37 @@ def test_what_waits_is_bounded() -> None:
             batcher.close()
 
     assert asyncio.run(ask()) >= 3
+
+
+def test_however_much_is_asked_the_process_says_that_it_is_alive(lake: Path) -> None:
+    go = threading.Event()
+    opened = open_lake(str(lake))
+
+    def slow() -> Lake:
+        go.wait(60)
+        return opened
+
+    with serving(State(lake=slow)) as client, ThreadPoolExecutor(50) as pool:
+        try:
+            limits = httpx.Limits(max_connections=100)
+            with httpx.Client(base_url=client.base_url, timeout=90, limits=limits) as other:
+                asked = [pool.submit(other.get, "/api/v1/tracks") for _ in range(45)]  # more than there are threads
+                time.sleep(0.3)
+                assert client.get("/healthz").text == "ok\n"
+                assert not any(one.done() for one in asked)
+                go.set()
+                assert {one.result().status_code for one in asked} == {200}
+        finally:
+            go.set()
+
+
+def test_only_so_many_explanations_wait(api: httpx.Client) -> None:
+    for _ in range(8):
+        assert _HERE.acquire(timeout=0)
+    try:
+        answer = api.post("/api/v1/explain", json={"text": "I love it"})
+        assert "under way" in problem(answer, 503)
+        assert int(answer.headers["retry-after"]) > 0
+    finally:
+        _HERE.release(8)
+    assert api.post("/api/v1/explain", json={"text": "I love it"}).status_code == 200
