@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 CHROMIUM: Final = "/usr/bin/chromium"
 START_S: Final = 120.0
@@ -57,7 +57,7 @@ class Server:
                 [sys.executable, "-m", "feltwire.cli", "run", "--json"], cwd=self.folder, stdout=out, stderr=out
             )
         until = time.monotonic() + START_S
-        while time.monotonic() < until:
+        while time.monotonic() < until and self.process.poll() is None:
             try:
                 with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
                     if answer.status == 200:
@@ -108,6 +108,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An engine without any track: the first start. A test that adds one comes last."""
+    folder = tmp_path_factory.mktemp("empty")
+    one = Server(folder, settings_of(folder, sources=["simulator:?seed=5&rate=10"], tracks={}))
+    one.start()
+    yield one
+    one.kill()
+
+
+@pytest.fixture(scope="session")
 def browser(absent: Callable[[str], None]) -> Iterator[Browser]:
     """Debian's Chromium; without it a laptop skips and CI fails."""
     if not Path(CHROMIUM).exists():
@@ -122,7 +132,8 @@ def browser(absent: Callable[[str], None]) -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh browser window of the drawings' size."""
     one = browser.new_context(viewport={"width": 1440, "height": 900}, timezone_id="Europe/Berlin", locale="en-GB")
-    one.set_default_timeout(30_000)
+    one.set_default_timeout(60_000)
+    expect.set_options(timeout=30_000)
     yield one
     one.close()
 
