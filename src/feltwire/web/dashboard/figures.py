@@ -11,6 +11,7 @@ from feltwire.web.dashboard.words import LABELS, label_name, signed
 Figure = dict[str, Any]
 SHORT: Final = {"negative": "neg", "mixed": "mix", "neutral": "neu", "positive": "pos"}
 LEFT, RIGHT = 48, 56  # pixels beside the plot; `overview.css` places the flags by the same numbers
+LABEL_SHARE: Final = 0.115  # of the upper plot's height that a line of text takes, at the drawing's size
 FONT: Final = {"family": "Inter, system-ui, sans-serif", "size": 12, "color": "@ink3"}
 HOVER: Final = {"bgcolor": "@ink", "bordercolor": "@ink", "font": {**FONT, "color": "@on-ink"}}
 
@@ -95,7 +96,7 @@ def over_time(
             "rangemode": "tozero",
         },
         "shapes": shapes,
-        "annotations": _annotations(rows, middle, mode, others, step, zone),
+        "annotations": _annotations(rows, mode, others, y_range[1] - y_range[0]),
     }
     return {"data": data, "layout": layout}
 
@@ -354,15 +355,10 @@ def _shapes(  # noqa: PLR0917
     return shapes
 
 
-def _annotations(  # noqa: PLR0917
-    rows: Sequence[Row],
-    middle: list[str],
-    mode: str,
-    others: Sequence[tuple[str, Sequence[Row]]],
-    step: timedelta,
-    zone: tzinfo,
+def _annotations(
+    rows: Sequence[Row], mode: str, others: Sequence[tuple[str, Sequence[Row]]], height: float
 ) -> list[Figure]:
-    """The last value at the end of each line."""
+    """The last value at the end of each line; `height` is what the axis spans."""
     labels: list[tuple[float, str, str]] = []
     if mode == "mood":
         last = next((row.net for row in reversed(rows) if row.net is not None), None)
@@ -379,7 +375,7 @@ def _annotations(  # noqa: PLR0917
                 labels.append((rows[-1].share(label), f"{rows[-1].share(label):.0f} %", f"@{SHORT[label]}-t"))
             else:
                 labels.append((rows[-1].average(label), f"{rows[-1].average(label):.2f}", f"@{SHORT[label]}-t"))
-    spread = _apart(labels, 0.075 * max(1e-9, _extent(labels, mode)))
+    spread = _apart(labels, LABEL_SHARE * height)
     return [
         {
             "x": 1,
@@ -395,12 +391,6 @@ def _annotations(  # noqa: PLR0917
         }
         for y, text, color in spread
     ]
-
-
-def _extent(labels: Sequence[tuple[float, str, str]], mode: str) -> float:
-    if mode == "mood":
-        return 160.0
-    return max((y for y, _, _ in labels), default=1.0)
 
 
 def _apart(labels: Sequence[tuple[float, str, str]], gap: float) -> list[tuple[float, str, str]]:
