@@ -1,5 +1,8 @@
 """What runs: demo, run, ingest, process, serve, follow."""
 
+import contextlib
+import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -45,9 +48,7 @@ def demo(
     rate: Annotated[float, typer.Option(min=0.1, max=50_000, help="Posts a second.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed invents the same posts.")] = 1,
     lake: Annotated[str, typer.Option("--lake", "-l", metavar="DIR", help="Where to keep it.")] = DEMO_LAKE,
-    no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Open no browser. (There is no page to open yet.)")
-    ] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page in a browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Watch the mood of an invented stream: an airline's bad day, on this machine alone.
@@ -57,12 +58,19 @@ def demo(
       feltwire demo --seconds 30 --rate 500
       feltwire demo --rate 20000 --lake /tmp/fast
 
-    Everything is as with real posts: they are kept exactly once, scored, summed, and can be asked afterwards.
+    The page opens in a browser where there is a terminal and a display. Everything is as with real posts: they are
+    kept exactly once, scored, summed, and can be asked afterwards.
     """
     from feltwire.cli.watching import Look, watch
 
     with_web = demo_service(lake, rate=rate, seed=seed)
-    watch(with_web, Look.json if as_json else Look.view, title="demo", seconds=seconds)
+    watch(
+        with_web,
+        Look.json if as_json else Look.view,
+        title="demo",
+        seconds=seconds,
+        greet=_tell_page if no_browser else _open_page,
+    )
     _tell_end(with_web)
     common.talk(
         f"\nThe lake is at {lake}. Try:\n"
@@ -87,10 +95,24 @@ def demo_service(lake: str, *, rate: float, seed: int) -> "Service":
     return _service(to_plan(settings), settings, web=True, any_port=True)
 
 
+def _tell_page(url: str) -> None:
+    common.talk(f"The page: {url}")
+
+
+def _open_page(url: str) -> None:
+    """Tell where the page is, and open it where somebody sits in front of it."""
+    import webbrowser
+
+    _tell_page(url)
+    display = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.stdout.isatty() and display and not os.environ.get("CI"):
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(url)
+
+
 def _activation() -> str:
     """How `feltwire` comes on the path, where it is not."""
     import shutil
-    import sys
 
     if shutil.which("feltwire") or sys.prefix == sys.base_prefix:
         return ""
@@ -127,7 +149,7 @@ def run(
         raise ConfigError("sources: none; name one by --source URI, or run `feltwire init` for a feltwire.toml")
     plan = to_plan(settings, until_idle=until_idle)
     service = _service(plan, settings, web=True, any_port=port is None and config is None)
-    watch(service, Look.json if as_json else Look.view, title=settings.pipeline.name)
+    watch(service, Look.json if as_json else Look.view, title=settings.pipeline.name, greet=_tell_page)
     _tell_end(service)
 
 
@@ -188,7 +210,7 @@ def serve(
     lake: LakePath = None,
     config: ConfigFile = None,
 ) -> None:
-    """Serve a lake that is there: the API, `/healthz`, `/readyz` and `/metrics`. Nothing is ingested or processed.
+    """Serve a lake that is there: the page, the API, `/healthz`, `/readyz` and `/metrics`. It ingests nothing.
 
     \b
       feltwire serve

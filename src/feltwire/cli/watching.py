@@ -34,15 +34,25 @@ class Show(Protocol):
         ...
 
 
-def watch(service: "Service", look: Look, *, title: str, seconds: float | None = None) -> None:
+def watch(
+    service: "Service",
+    look: Look,
+    *,
+    title: str,
+    seconds: float | None = None,
+    greet: Callable[[str], None] | None = None,
+) -> None:
     """Run the service until it ends, is stopped by a signal, or `seconds` have passed.
 
+    `greet` is called with the page's address once it answers, where there is a page.
     Raises the error by which the engine ended.
     """
     from feltwire.service import stopped_by_signals
 
     began = time.monotonic()
     with stopped_by_signals(service.stop), service:
+        if service.url is not None and greet is not None:
+            greet(service.url)
         if look is Look.view and sys.stdout.isatty():
             _watch_view(service, title, began, seconds)
         else:
