@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, dict[str, Any]] = {
     "latency": {"rates": (100,), "seconds": 10.0, "warm_up_s": 5.0},
     "commits": {"commits": 500, "every": 50},
     "api": {"seconds": 8.0, "singles": 200},
+    "page": {"times": 1, "idle_s": 5.0},
     "models": {"share": 0.02},
     "remote": {"seconds": 1.0},
 }
