@@ -30,6 +30,16 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "lake"
 
 
+@pytest.fixture(autouse=True)
+def _no_page_in_the_making() -> Iterator[None]:
+    """Wait for the threads that make a page: what they import is rewritten by pytest, which takes one at a time."""
+    yield
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+            thread.join(120)
+
+
 @pytest.fixture
 def own_lake(lake: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""
