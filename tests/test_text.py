@@ -199,6 +199,7 @@ def test_time_is_linear_in_the_length(piece: str) -> None:
     assert seconds(work(80_000)) < 9 * seconds(work(20_000)) + 0.005
 
 
+@pytest.mark.slow
 def test_a_megabyte_of_everything_is_cleaned() -> None:
     hostile = "".join(PIECES)
     hostile *= 1_000_000 // len(hostile) + 1
