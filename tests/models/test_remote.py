@@ -158,10 +158,12 @@ def test_order_is_kept_whatever_answers_first(far: FarSide, opened: Callable[...
 
 def test_rate(far: FarSide, opened: Callable[..., RestModel]) -> None:
     model = opened(batch=1, concurrency=8, rate=50)
+    begun = time.monotonic()
     model.predict([f"good {i}" for i in range(12)])
-    gaps = np.diff(far.at[1:])
-    assert far.at[-1] - far.at[1] >= 11 / 50 * 0.85
-    assert np.median(gaps) > 0.01
+    # A busy machine may hold up calls, so that some arrive together; none arrives before its turn.
+    calls = sorted(far.at)[1:]  # the first asks what the model is
+    assert len(calls) == 12
+    assert all(at - begun >= i / 50 * 0.85 for i, at in enumerate(calls))
 
 
 def test_limits_hold_over_all_who_call_the_same_address(far: FarSide, opened: Callable[..., RestModel]) -> None:
