@@ -99,7 +99,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 "lang": "en",
             }
             file.write(json.dumps(post) + "\n")
-    simulated = "simulator:?seed=3&rate=8&story_minutes=110&history_minutes=30&mess=0"
+    simulated = "simulator:?seed=3&rate=4&story_minutes=110&history_minutes=30&mess=0"
     tracks = {"Larkwing": "larkwing OR #larkwingfail", "Quillo": "quillo", "hostile": "hostilepost"}
     one = Server(folder, settings_of(folder, sources=[simulated, f"file:{folder}/hostile.jsonl"], tracks=tracks))
     one.start()
