@@ -90,6 +90,7 @@ def test_a_correction_can_be_taken_back_and_is_stored(page: Page, server: Server
     def corrections() -> int:
         return int(lake.sql("select 1 from corrections").num_rows)
 
+    page.get_by_role("button", name="Pause").click()  # of two seconds that still fill another post may be chosen
     before = corrections()
     article = page.locator("#feed article[data-label=negative]").first
     post = str(article.get_attribute("data-id"))
@@ -108,6 +109,7 @@ def test_a_correction_can_be_taken_back_and_is_stored(page: Page, server: Server
 
 def test_why_marks_words(page: Page, server: Server) -> None:
     opened(page, server)
+    page.get_by_role("button", name="Pause").click()
     article = page.locator("#feed article[data-label=negative]").first
     post = str(article.get_attribute("data-id"))
     text = article.locator(".tx").inner_text()
