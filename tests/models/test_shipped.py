@@ -126,7 +126,7 @@ def test_every_category_is_reached(name: str) -> None:
 
 FLOORS = {
     "base": {"complaint": 0.78, "sentiment": 0.70},
-    "fast": {"complaint": 0.57, "sentiment": 0.68},
+    "fast": {"complaint": 0.73, "sentiment": 0.67},
 }
 """What they reached when they were made, less what another machine's rounding may take: see their cards."""
 

@@ -22,7 +22,7 @@ class Options(BaseModel):
     )
     threshold: Annotated[
         float, Field(ge=0, le=1, description="`fast` is unsure where its largest sentiment probability is below")
-    ] = 0.7
+    ] = 0.55
     share: Annotated[
         float, Field(gt=0, le=1, description="of the texts of a batch, `base` scores at most this share")
     ] = 1.0
