@@ -148,5 +148,5 @@ def opened(page: Page, server: Server, query: str = "?track=Larkwing") -> Page:
     """The page, once its numbers and its chart are there."""
     page.goto(server.url + "/" + query)
     page.wait_for_selector("html[data-drawn=true]", state="attached")
-    page.wait_for_selector("#feed article, #feed .state")
+    page.locator("#feed article, #feed .state").first.wait_for(state="attached")  # on a phone it is a page of its own
     return page

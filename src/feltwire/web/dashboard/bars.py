@@ -88,7 +88,7 @@ def top() -> Component:
                 [html.Span(className="mark", **{"aria-hidden": "true"}), html.Span("feltwire")],
                 href="?",
                 className="brand",
-                **{"data-page": "overview"},
+                **{"data-page": "overview", "aria-label": "feltwire"},
             ),
             html.Nav(id="tabs", className="tabs", **{"aria-label": "Pages"}),
             html.Span(id="phonetrack", className="phonetrack"),

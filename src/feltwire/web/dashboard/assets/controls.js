@@ -129,7 +129,11 @@
     if (node.tagName === "A" && data.do) event.preventDefault();
     if (data.set) { fw.set(data.set, data.value); closeMenus(); }
     else if (data.toggle) fw.toggle(data.toggle, data.value);
-    else if (data.filter) fw.filter(data.filter);
+    else if (data.filter) {
+      // The list itself is held while the pointer or the focus is in it.
+      if (node.hasAttribute("aria-pressed")) node.setAttribute("aria-pressed", String(node.getAttribute("aria-pressed") !== "true"));
+      fw.filter(data.filter);
+    }
     else if (data.explain) fw.set("at", fw.params().get("at") === data.explain ? "" : data.explain);
     else if (actions[data.do]) actions[data.do](node);
   });
