@@ -135,12 +135,21 @@ def test_stopped_anywhere_it_goes_on(at: str, tmp_path: Path, monkeypatch: pytes
                 stop_before(".work", shutil.rmtree, shutil, "rmtree")
             case "terms.json":
                 stop_before(at, shutil.copyfile, shutil, "copyfile")
+            case "model.json":
+                write_manifest = training.write_manifest
+
+                def stop_at_the_end(folder: Path, manifest: Any) -> None:
+                    # the finished bundle's, not those that are measured on the way
+                    if folder.name != "bundle":
+                        raise _KillError
+                    write_manifest(folder, manifest)
+
+                patch.setattr(training, "write_manifest", stop_at_the_end)
             case _:
                 write = training._write
                 count = iter(range(9))
 
                 def stopped(path: Path, value: Any) -> None:
-                    # model.json of the finished bundle, not the ones that are measured on the way
                     if path.name == at and path.parent.name != "bundle" and next(count) >= 0:
                         raise _KillError
                     write(path, value)
