@@ -22,7 +22,7 @@ from feltwire.lab.data import make
 from feltwire.lab.interfaces import Dataset
 from feltwire.lab.metrics import measure
 from feltwire.lab.train import Plan, train
-from feltwire.models._bundle import read_manifest, sha256
+from feltwire.models._bundle import read_manifest, sha256, write_manifest
 from feltwire.scoring import load
 
 DATA, HELD = invented(60), invented(24, seed=2)
@@ -136,7 +136,6 @@ def test_stopped_anywhere_it_goes_on(at: str, tmp_path: Path, monkeypatch: pytes
             case "terms.json":
                 stop_before(at, shutil.copyfile, shutil, "copyfile")
             case "model.json":
-                write_manifest = training.write_manifest
 
                 def stop_at_the_end(folder: Path, manifest: Any) -> None:
                     # the finished bundle's, not those that are measured on the way
@@ -144,7 +143,7 @@ def test_stopped_anywhere_it_goes_on(at: str, tmp_path: Path, monkeypatch: pytes
                         raise _KillError
                     write_manifest(folder, manifest)
 
-                patch.setattr(training, "write_manifest", stop_at_the_end)
+                patch.setattr("feltwire.lab.train.write_manifest", stop_at_the_end)
             case _:
                 write = training._write
                 count = iter(range(9))
