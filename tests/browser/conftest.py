@@ -1,4 +1,8 @@
-"""A real engine on the simulator, a real browser: Debian's Chromium, driven by Playwright."""
+"""A real engine on the simulator, a real browser: Debian's Chromium, driven by Playwright.
+
+They last for this folder's tests, not the session: Playwright keeps an event loop running in the main thread, under
+which no later test could start its own, and an idle engine would take a share of every later test's cores.
+"""
 
 import json
 import socket
@@ -83,7 +87,7 @@ def settings_of(folder: Path, *, sources: list[str], tracks: dict[str, str]) -> 
     return "\n".join(lines)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """An airline's bad day, some minutes old and going on; and three posts that mean harm."""
     folder = tmp_path_factory.mktemp("engine")
@@ -107,7 +111,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     one.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """An engine without any track: the first start. A test that adds one comes last."""
     folder = tmp_path_factory.mktemp("empty")
@@ -117,7 +121,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     one.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(absent: Callable[[str], None]) -> Iterator[Browser]:
     """Debian's Chromium; without it a laptop skips and CI fails."""
     if not Path(CHROMIUM).exists():
