@@ -6,7 +6,8 @@ PINS = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 	--no-annotate --custom-compile-command 'make pins'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test prove bench pins clean
+.PHONY: help demo run lint check test prove bench pins clean
+FAST = $(BIN)/python -m pytest -q -n auto -m "not slow and not prove"
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,16 +18,19 @@ demo: .venv/.base ## Watch the mood of a simulated stream, live; ARGS="--seconds
 run: .venv/.base ## Run what feltwire.toml says; ARGS="--source bluesky:" passes options on
 	@$(BIN)/feltwire run $(ARGS)
 
-check: .venv/.dev ## Lint, types and the fast tests: under a minute
+lint: .venv/.dev ## Style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow and not prove"
 
-test: .venv/.dev ## All tests, with a small part of each proof: under 15 minutes
+check: lint ## Lint, types and the fast tests
+	$(FAST)
+
+test: .venv/.dev ## All tests, with a small part of each proof: the fast ones on all cores, then the others one by one
 	@command -v promtool >/dev/null || scripts/debian-packages prometheus || echo 'promtool could not be installed'
 	@command -v chromium >/dev/null || scripts/debian-packages chromium || echo 'chromium could not be installed'
-	$(BIN)/python -m pytest -q
+	$(FAST)
+	$(BIN)/python -m pytest -q -m "slow or prove"
 
 prove: .venv/.dev ## The proofs at full size; writes and commits docs/proofs/DATE.md
 	FELTWIRE_PROVE=1 $(BIN)/python -m pytest -q -m prove -p tests.proof_report -n auto --timeout 0
