@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, dict[str, Any]] = {
     "commits": {"commits": 500, "every": 50},
     "api": {"seconds": 8.0, "singles": 200},
     "page": {"times": 1, "idle_s": 5.0},
+    "subscribers": {"seconds": 8.0, "warm_up_s": 3.0, "posts": 3},
     "models": {"share": 0.02},
     "remote": {"seconds": 1.0},
 }
