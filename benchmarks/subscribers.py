@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from playwright.sync_api import sync_playwright
 from websockets.asyncio.client import connect
+from websockets.typing import Origin
 
 from benchmarks import _results
 from benchmarks._commands import feltwire
@@ -92,7 +93,7 @@ def _subscribe(port: int, seconds: float, heard: Any) -> None:
     async def one(number: int) -> None:
         async with connect(
             f"ws://127.0.0.1:{port}/_page/live",
-            origin=f"http://127.0.0.1:{port}",
+            origin=Origin(f"http://127.0.0.1:{port}"),
             max_size=None,
         ) as page:
             await page.send(json.dumps({"see": VIEWS[number % len(VIEWS)], "zone": "Europe/Berlin"}))
