@@ -1,7 +1,8 @@
 """The words of posts, counted on demand: the lake stores no words.
 
 A word is a run of letters, marks, digits and apostrophes of a text in lower case that begins with a letter; links,
-handles and hashtags are none, and words that say little (English) are left out. The expressions are read alike by
+handles and hashtags are none, and words that say little are left out (of English all, of six other languages those
+that mean nothing else in English). The expressions are read alike by
 RE2 (pyarrow) and by Rust's `regex` (DataFusion), so that a filter finds exactly the posts that the count counted.
 """
 
@@ -20,7 +21,24 @@ _IN_WORD: Final = r"\p{L}\p{M}\p{N}_"
 NOISE: Final = rf"(?:https?://|www\.)[^\s]*|[#＃][{_IN_WORD}]+|[@＠][{_IN_WORD}]+(?:[.@-][{_IN_WORD}]+)*|&#?[a-z0-9]+;"
 """What is no word, in a text in lower case: links, hashtags, handles, HTML entities."""
 _BETWEEN: Final = rf"[^{_IN_WORD}']+"
-_LITTLE: Final = STOP_WORDS | {"rt", "amp", "via", "just", "get", "got", "im", "ive", "dont", "really", "too", "very"}
+_ELSEWHERE: Final = """
+    al con como cuando de del donde el ella ellos en ese esa eso esta este esto está están la las le les lo los más
+    mi muy nos para pero por porque que qué se ser si sobre su sus también todo un una unos y ya
+    às com da das dos ela ele em essa esse está eu foi isso isto já mais mas meu minha muito na não nas nós num numa
+    os ou pela pelo quando quem são sem seu seus só sua suas também tem um uma umas você à é
+    au aux avec ce ces cette dans des du elle elles est et il ils je leur mais même ne nous on ont ou où par pas qui
+    sa sans ses sont sur très tu une vos vous ça été être
+    aber als am auch auf aus bei das dem der des durch ein eine einem einen einer es für hab habe ich ihr im ist kein
+    keine mich mir mit nach nicht noch nur oder sich sie sind über um und uns von vom wenn wie wir zu zum zur
+    alla anche che chi ci dei della delle di gli il io nel nella non più sono tra una uno
+    aan bij dat dit een en geen het hij ik je maar naar niet nog ook op te uit van voor wat wij zijn
+"""
+"""Words of Spanish, Portuguese, French, German, Italian and Dutch that say little: articles, pronouns, prepositions."""
+_LITTLE: Final = (
+    STOP_WORDS
+    | frozenset(_ELSEWHERE.split())
+    | {"rt", "amp", "via", "just", "get", "got", "im", "ive", "dont", "really", "too", "very"}
+)
 
 
 def words(texts: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
