@@ -5,6 +5,7 @@ which no later test could start its own, and an idle engine would take a share o
 """
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -42,6 +43,7 @@ class Server:
 
     folder: Path
     settings: str
+    token: str = ""
     port: int = field(default_factory=_free_port)
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -56,9 +58,14 @@ class Server:
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "feltwire.toml").write_text(self.settings + f"\n[serve]\nport = {self.port}\n", encoding="utf-8")
+        env = {**os.environ, **({"FELTWIRE_SERVE__TOKEN": self.token} if self.token else {})}
         with (self.folder / "out.txt").open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "feltwire.cli", "run", "--json"], cwd=self.folder, stdout=out, stderr=out
+                [sys.executable, "-m", "feltwire.cli", "run", "--json"],
+                cwd=self.folder,
+                env=env,
+                stdout=out,
+                stderr=out,
             )
         until = time.monotonic() + START_S
         while time.monotonic() < until and self.process.poll() is None:
@@ -116,6 +123,15 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """An engine without any track: the first start. A test that adds one comes last."""
     folder = tmp_path_factory.mktemp("empty")
     one = Server(folder, settings_of(folder, sources=["simulator:?seed=5&rate=10"], tracks={}))
+    one.start()
+    yield one
+    one.kill()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Server]:
+    """An engine that asks for a token."""
+    one = Server(tmp_path, settings_of(tmp_path, sources=["simulator:?seed=5&rate=10"], tracks={}), token="open sesame")
     one.start()
     yield one
     one.kill()

@@ -266,6 +266,22 @@ def test_first_start(page: Page, empty: Server) -> None:
     page.locator("#feed article").first.wait_for()
 
 
+def test_signing_in_and_out(page: Page, guarded: Server) -> None:
+    page.goto(guarded.url + "/?page=health")
+    expect(page).to_have_title(re.compile("^Sign in"))
+    page.get_by_label("Token").fill("sesame")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("This is not the token.")
+    page.get_by_label("Token").fill(guarded.token)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(guarded.url + "/?page=health")
+    expect(page.locator("#live")).to_contain_text("Live")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(guarded.url + "/login")
+    page.goto(guarded.url + "/?page=health")
+    expect(page).to_have_title(re.compile("^Sign in"))
+
+
 def test_reconnects_after_the_server_restarts(page: Page, server: Server) -> None:
     opened(page, server)
     net = page.inner_text("#net")

@@ -96,7 +96,8 @@ class Login:
         response = await self._answer(scope, receive)
         response.headers["Content-Security-Policy"] = _POLICY
         response.headers["Cache-Control"] = "no-store"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        # Under "no-referrer" a browser sends the form with "Origin: null", which is no proof of where it came from.
+        response.headers["Referrer-Policy"] = "same-origin"
         response.headers["X-Content-Type-Options"] = "nosniff"
         await response(scope, receive, send)
 
