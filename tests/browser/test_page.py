@@ -159,7 +159,10 @@ def test_exports(page: Page, server: Server) -> None:
     page.locator("#export summary").click()
     with page.expect_download() as saved:
         page.get_by_role("button", name="Chart as PNG").click()
-    assert Path(saved.value.path()).read_bytes().startswith(b"\x89PNG")
+    picture = Path(saved.value.path()).read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    height = page.locator("#plot").bounding_box()["height"]  # type: ignore[index]
+    assert int.from_bytes(picture[20:24], "big") > 2 * height  # the heading stands above, where it is from below
 
 
 def test_the_table_behind_the_chart(page: Page, server: Server) -> None:

@@ -75,11 +75,7 @@
     why(node) { fw.why(article(node)); },
     wrong(node) { fw.wrong(article(node)); },
     correct(node) { fw.correct(node.dataset.value); },
-    png() {
-      closeMenus();
-      const host = $("plot");
-      window.Plotly.downloadImage(host, { format: "png", width: host.clientWidth, height: host.clientHeight, scale: 2, filename: "feltwire" });
-    },
+    png() { closeMenus(); fw.picture(); },
     csv(node) {
       closeMenus();
       const link = document.createElement("a");
