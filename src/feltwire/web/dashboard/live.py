@@ -27,10 +27,10 @@ from feltwire.web.dashboard.context import Context, NotYetError
 
 logger = logging.getLogger(__name__)
 
-POLL_S: Final = 0.25
+POLL_S: Final = 0.15
 LOOK_S: Final = 5.0  # however quiet its folder is, a lake is asked again after so long
-FAST_S: Final = 1.0  # numbers and chart change at most so often
-SLOW_S: Final = 2.0  # lists and posts
+FAST_S: Final = 0.6  # numbers, chart and posts change at most so often: a post shall be seen within a second
+SLOW_S: Final = 2.0  # lists
 ROLL_S: Final = 60.0  # without any post the ranges still move on
 REST: Final = 4.0
 """A region rests for so many times as long as it took to compute."""
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Watch:
-    """Notices commits. `fast` and `slow` are numbers that grow when something is new, at most every second or two."""
+    """Notices commits. `fast` and `slow` are numbers that grow when something is new, at most every FAST_S or SLOW_S."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

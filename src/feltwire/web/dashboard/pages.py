@@ -163,7 +163,7 @@ def _feed(context: Context, view: View, zone: tzinfo) -> Region:
     return Region(
         name="feed",
         key=key,
-        slow=True,
+        slow=False,
         compute=compute,
         failed=failed("feed", "Posts could not be read", "feed", _SAFE),
     )
