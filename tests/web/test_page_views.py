@@ -13,7 +13,7 @@ from feltwire.errors import LakeError
 from feltwire.mood import moments, read
 from feltwire.tracks import Track
 from feltwire.web.app import FollowerState
-from feltwire.web.dashboard import compare, explanation, health, vitals
+from feltwire.web.dashboard import compare, comparison, explanation, health, vitals, words
 from feltwire.web.dashboard.context import Context, State
 from feltwire.web.dashboard.view import parse
 
@@ -118,7 +118,7 @@ def test_compare(context: Context, query: str) -> None:
 
 def test_shares_of_voice_add_up(context: Context) -> None:
     lake = read.snapshot(context.lake())
-    pair = compare.read_pair(lake, parse("track=sea"), "<b>air</b>", NOW, UTC)
+    pair = comparison.read_pair(lake, parse("track=sea"), "<b>air</b>", NOW, UTC)
     assert (pair.a.totals.n, pair.b.totals.n) == (49 * 6, 49 * 6 + 10 * 12)
     assert pair.finding.startswith("sea is ")
 
@@ -149,11 +149,11 @@ def test_what_happened_begins_lasts_and_ends(context: Context) -> None:
     ("size", "said"), [(0, ("0", "B")), (999, ("999", "B")), (4_200_000_000, ("4.2", "GB")), (61_000, ("61.0", "kB"))]
 )
 def test_sizes(size: int, said: tuple[str, str]) -> None:
-    assert health.words_size(size) == said
+    assert words.size_words(size) == said
 
 
 @pytest.mark.parametrize(
     ("seconds", "said"), [(41, "41 s"), (400, "6 min"), (11_520, "3 h 12 min"), (6 * 86_400 + 4 * 3_600, "6 d 4 h")]
 )
 def test_durations(seconds: int, said: str) -> None:
-    assert health.duration(timedelta(seconds=seconds)) == said
+    assert words.duration(timedelta(seconds=seconds)) == said

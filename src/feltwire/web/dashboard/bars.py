@@ -183,8 +183,8 @@ def scope(view: View, choices: Choices, now: datetime, zone: tzinfo) -> list[Com
         *narrowing,
         html.Span(className="sp"),
         _window_menu(view),
-        _several("source", "sources", choices.sources, view.sources, words.source_name),
-        _several(
+        several("source", "sources", choices.sources, view.sources, words.source_name),
+        several(
             "lang",
             "languages",
             choices.langs,
@@ -285,7 +285,8 @@ def _window_menu(view: View) -> Component:
     return menu(text, items, id_="window", right=True)
 
 
-def _several(key: str, plural: str, known: Sequence[str], chosen: Sequence[str], name: Any) -> Component:
+def several(key: str, plural: str, known: Sequence[str], chosen: Sequence[str], name: Any) -> Component:
+    """A menu of which several may be on, or none, which means all; `name` is what each is called."""
     every = list(dict.fromkeys([*chosen, *known]))
     if chosen:
         text = name(chosen[0]) if len(chosen) == 1 else f"{len(chosen)} {plural}"

@@ -146,13 +146,13 @@ def read_board(lake: Lake | Snapshot, view: View, now: datetime, zone: tzinfo = 
         before=before,
         others=others,
         band=moments.usual_range(series),
-        flags=_flags(found, zone, mood.every),
+        flags=flags_of(found, zone, mood.every),
         finding=moments.finding(series, mood.every, until=now, zone=zone, moments=found),
         expected=expected,
     )
 
 
-def _flags(found: Sequence[moments.Moment], zone: tzinfo, every: timedelta) -> list[Flag]:
+def flags_of(found: Sequence[moments.Moment], zone: tzinfo, every: timedelta) -> list[Flag]:
     """The greatest moments as flags, numbered in the order of time."""
     greatest = sorted(found, key=lambda one: (one.kind == "spike", one.size))[-MAX_FLAGS:]
     chosen = sorted(greatest, key=lambda one: one.start)

@@ -1,6 +1,6 @@
 """Health: the ledger as a sum with its difference, how far behind everything is, and what went wrong."""
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
 from dash import html
@@ -10,16 +10,14 @@ from deltalake.exceptions import DeltaError
 from feltwire import __version__
 from feltwire.errors import LakeError
 from feltwire.lake.reader import Snapshot
-from feltwire.web.dashboard import bars, pages, vitals, words
+from feltwire.web.dashboard import bars, pages, throughput, vitals, words
 from feltwire.web.dashboard.attributes import given
 from feltwire.web.dashboard.context import Context
-from feltwire.web.dashboard.figures import FONT, Figure, wall
 from feltwire.web.dashboard.live import Region, encode
-from feltwire.web.dashboard.parts import button, icon, segments, table, toggle
-from feltwire.web.dashboard.plots import AXIS, PLOT, time_axis
+from feltwire.web.dashboard.parts import button, icon, segments
 from feltwire.web.dashboard.view import View
 from feltwire.web.dashboard.vitals import History, Vitals
-from feltwire.web.dashboard.words import clock, count
+from feltwire.web.dashboard.words import ago, clock, count, duration, size_words
 
 _TABLES: Final = ("ledger", "dead_letters", "windows", "posts")
 MAX_SHOWN: Final = 400  # characters of a dead letter
@@ -45,7 +43,7 @@ def build(context: Context, view: View, zone: tzinfo, history: History) -> list[
         except (DeltaError, OSError) as error:
             raise LakeError(f"the lake cannot be read: {error}") from error
         parts = pages.fill(scope=scope(context, found, history), other=layout(found, context, history, view, zone))
-        parts["figure:lagplot"] = encode(figure(found, history, zone))
+        parts["figure:lagplot"] = encode(throughput.figure(found, history, zone))
         return parts
 
     show = pages.failed("other", "Health could not be read", "health", "What was received stays in the log.")
@@ -78,7 +76,7 @@ def layout(found: Vitals, context: Context, history: History, view: View, zone: 
             _ledger(found, view, zone),
             _strip(found, history, zone),
             html.Section(
-                [_throughput(found, history, zone), _dead(found, view, zone)],
+                [throughput.throughput(found, history, zone), _dead(found, view, zone)],
                 className="panel left",
                 **given({"aria-label": "Throughput, lag and dead letters"}),
             ),
@@ -170,7 +168,7 @@ def _strip(found: Vitals, history: History, zone: tzinfo) -> Component:
         if pace
         else ("–", "nothing scored by this process")
     )
-    size, unit = words_size(found.size)
+    size, unit = size_words(found.size)
     since = f"on since {_day(found.model_since, zone)}" if found.model_since else "nothing scored yet"
     boxes = [
         ("Lag", *lag),
@@ -207,137 +205,9 @@ def _unit(value: str, unit: str) -> list[Any]:
     return [value, html.Span(f" {unit}", className="f16 b5 i2")]
 
 
-def words_size(size: int) -> tuple[str, str]:
-    """Bytes as 4.2 GB."""
-    value, unit = float(size), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return (f"{value:.0f}" if unit == "B" or value >= 100 else f"{value:.1f}"), unit
-
-
-def duration(length: timedelta) -> str:
-    """6 d 4 h, 3 h 12 min, 41 s."""
-    seconds = max(0, int(length.total_seconds()))
-    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{seconds} s"
-
-
-def ago(moment: datetime | None, now: datetime) -> str:
-    """0.2 s ago, 41 s ago, 6 min ago."""
-    if moment is None:
-        return "never"
-    seconds = max(0.0, (now - moment).total_seconds())
-    return f"{seconds:.1f} s ago" if seconds < 10 else f"{duration(now - moment)} ago"
-
-
 def _day(moment: datetime, zone: tzinfo) -> str:
     local = moment.astimezone(zone)
     return f"{local.day} {local:%B}"
-
-
-def _throughput(found: Vitals, history: History, zone: tzinfo) -> Component:
-    rows = [[clock(at, zone), count(n)] for at, n in reversed(found.received)]
-    nothing = (
-        []
-        if history.lags
-        else [html.Span("Measured where the engine runs, from when it was started", className="t-none i3")]
-    )
-    return html.Div(
-        [
-            html.Div(
-                [
-                    html.H2("Throughput and lag", className="f16 grow"),
-                    toggle(icon("table"), pressed=False, kind="tool", label="Show as table", table="lagtable"),
-                ],
-                className="row g2",
-            ),
-            html.Div(
-                [
-                    html.Div(
-                        className="figure-slot",
-                        role="img",
-                        **given(
-                            {
-                                "data-figure": "lagplot",
-                                "aria-label": "Posts received a minute, and lag; the table button shows the numbers",
-                            }
-                        ),
-                    ),
-                    html.Span("Received, posts a minute", className="t-mood"),
-                    html.Span("Lag, seconds from received to queryable", className="t-lag"),
-                    *nothing,
-                    html.Div(
-                        table(["Minute", "Received"], rows, caption="Posts received by minute"),
-                        id="lagtable",
-                        className="charttable",
-                        hidden=True,
-                    ),
-                ],
-                className="plot lag",
-            ),
-        ],
-        className="pad",
-    )
-
-
-def figure(found: Vitals, history: History, zone: tzinfo) -> Figure:
-    """Two plots on one time axis: received a minute, and lag."""
-    start, end = found.now - vitals.HISTORY, found.now
-    at = [wall(moment + timedelta(seconds=30), zone) for moment, _ in found.received]
-    many = [n for _, n in found.received]
-    lags = [(wall(moment, zone), value) for moment, value in history.lags]
-    line = {"type": "scatter", "mode": "lines", "line": {"color": "@ink", "width": 1.75}}
-    data: list[Figure] = [
-        {**line, "x": at, "y": many, "name": "Received", "hovertemplate": "%{y:,d} received<extra></extra>"},
-        {
-            **line,
-            "x": [x for x, _ in lags] or [wall(end, zone)],
-            "y": [y for _, y in lags] or [None],
-            "yaxis": "y2",
-            "name": "Lag",
-            "hovertemplate": "%{y:.1f} s<extra></extra>",
-        },
-    ]
-    style = {
-        "x": 1,
-        "xref": "paper",
-        "xanchor": "left",
-        "xshift": 6,
-        "yanchor": "middle",
-        "showarrow": False,
-        "font": {**FONT, "color": "@ink2"},
-    }
-    ends = [{**style, "y": many[-1], "yref": "y", "text": count(many[-1])}] if many else []
-    if lags:
-        ends.append({**style, "y": lags[-1][1], "yref": "y2", "text": f"{lags[-1][1]:.1f}"})
-    return {
-        "data": data,
-        "layout": {
-            **PLOT,
-            "margin": {"l": 48, "r": 56, "t": 26, "b": 22},
-            "xaxis": time_axis(start, end, zone),
-            "yaxis": {
-                **AXIS,
-                "domain": [0.52, 1.0],
-                "range": [0, max([1, *many]) * 1.1],
-                "nticks": 4,
-                "tickformat": ",d",
-            },
-            "yaxis2": {
-                **AXIS,
-                "domain": [0.0, 0.36],
-                "range": [0, max([1.0, *(y for _, y in lags)]) * 1.15],
-                "nticks": 4,
-            },
-            "annotations": ends,
-        },
-    }
 
 
 def _dead(found: Vitals, view: View, zone: tzinfo) -> Component:
