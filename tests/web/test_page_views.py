@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from feltwire.errors import LakeError
 from feltwire.mood import moments, read
 from feltwire.tracks import Track
 from feltwire.web.app import FollowerState
-from feltwire.web.dashboard import compare, comparison, explanation, health, vitals, words
+from feltwire.web.dashboard import chart, compare, comparison, data, explanation, health, vitals, words
 from feltwire.web.dashboard.context import Context, State
+from feltwire.web.dashboard.live import encode
 from feltwire.web.dashboard.view import parse
 
 NOW = NOON + timedelta(minutes=60)
@@ -92,6 +94,34 @@ def test_the_explanation(context: Context) -> None:
     assert (end - start, start - before) == (600.0, 300.0 * moments.LEAD)
 
 
+def test_the_moment_that_is_explained_has_its_flag(context: Context) -> None:
+    view = parse("window=5m")
+    board = data.read_board(read.snapshot(context.lake()), view, NOW, UTC)
+    assert board.flags, "the incident"
+    inside = replace(view, at=board.flags[-1].until - timedelta(minutes=1))
+    pressed = [
+        one for one in nodes(json.loads(encode(chart.flags(replace(board, view=inside))))) if isinstance(one, list)
+    ]
+    said = [one[1].get("aria-pressed") for one in pressed if one[0] == "button"]
+    assert said.count("true") == 1
+    ranks = {one[1]["aria-pressed"]: one[1]["data-rank"] for one in pressed if one[0] == "button"}
+    assert ranks["true"] == "0", "it says all that it has to say"
+
+
+def test_a_moment_that_is_asked_for_is_flagged_among_greater_ones() -> None:
+    def moment(minute: int, size: float) -> moments.Moment:
+        start = NOON + timedelta(minutes=minute)
+        end = start + timedelta(minutes=1)
+        return moments.Moment(
+            kind="spike", start=start, end=end, by=("mood",), rising=True, before=0.0, now=size, times=None, n=50
+        )
+
+    found = [moment(i, 10.0 - i) for i in range(8)]
+    assert [one.at.minute for one in data.flags_of(found, UTC, timedelta(minutes=1))] == [0, 1, 2, 3, 4]
+    wanted = data.flags_of(found, UTC, timedelta(minutes=1), NOON + timedelta(minutes=7))
+    assert [(one.number, one.at.minute) for one in wanted] == [(1, 0), (2, 1), (3, 2), (4, 3), (5, 7)]
+
+
 def test_no_moment_no_panel(context: Context) -> None:
     parts = explanation.region(context, parse(""), UTC).compute()
     assert parts == {"children:aside": "[]", "span": "null"}
@@ -100,7 +130,7 @@ def test_no_moment_no_panel(context: Context) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["page=compare&track=sea", "page=compare&by=range&range=15m", "page=compare&show=negative"]
+    "query", ["page=compare&track=sea", "page=compare&by=range&range=15m", "page=compare&show=complaints"]
 )
 def test_compare(context: Context, query: str) -> None:
     (region,) = compare.build(context, parse(query), UTC)

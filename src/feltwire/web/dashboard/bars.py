@@ -175,8 +175,8 @@ def scope(view: View, choices: Choices, now: datetime, zone: tzinfo) -> list[Com
         track_menu(view, choices),
         _add_track(view, choices),
         html.Span(className="vr"),
-        _ranges(view),
-        _custom(view, now, zone),
+        ranges(view),
+        custom(view, now, zone),
         html.Span(
             [words.span(mood.start, mood.end, zone), " ", html.Span(zone_text, className="i3")], className="i2 nw when"
         ),
@@ -226,12 +226,14 @@ def _add_track(view: View, choices: Choices) -> Component:
     return menu("Add track", items, kind="btn q", icon_name="plus", id_="addtrack", arrow=False)
 
 
-def _ranges(view: View) -> Component:
+def ranges(view: View) -> Component:
+    """The ranges that end now."""
     choices = [(label, key) for key, label in RANGE_LABELS.items()]
     return segments("Time range", "range", choices, "" if view.custom else view.range)
 
 
-def _custom(view: View, now: datetime, zone: tzinfo) -> Component:
+def custom(view: View, now: datetime, zone: tzinfo) -> Component:
+    """A range of one's own: a menu with two times."""
     mood = view.mood(now)
     fields = [
         field("from", "From", mood.start.astimezone(zone).strftime("%Y-%m-%d %H:%M")),

@@ -82,8 +82,9 @@ def overlay(board: Board, y_range: tuple[float, float]) -> list[Component]:
 
 def flags(board: Board) -> list[Component]:
     """The flags as buttons, in the order of time. How much each says is settled by `assets/charts.js`, which knows how
-    wide they are: the greatest, by their rank, say all; one that has no room for it says less."""
-    ranked_ = sorted(board.flags, key=lambda one: (one.kind == "turn", -abs(one.change or 0.0)))
+    wide they are: the explained one and the greatest, by their rank, say all; one that has no room says less."""
+    at = board.view.at
+    ranked_ = sorted(board.flags, key=lambda one: (not one.holds(at), one.kind == "turn", -abs(one.change or 0.0)))
     rank = {flag.number: place for place, flag in enumerate(ranked_)}
     return [_flag(flag, board, rank[flag.number]) for flag in board.flags]
 
@@ -100,7 +101,7 @@ def _flag(flag: Flag, board: Board, rank: int) -> Component:
             "data-explain": flag.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "data-rank": str(rank),
             "data-kind": kind,
-            "aria-pressed": "true" if board.view.at == flag.at else "false",
+            "aria-pressed": "true" if flag.holds(board.view.at) else "false",
             "aria-label": f"{'Turning point' if kind == 'turn' else 'Spike'} {flag.number}: {flag.text}. Explain.",
         },
     )

@@ -1,7 +1,7 @@
 """Compare: two tracks, or a track in two ranges, side by side on the same scales. A is filled, B is outlined."""
 
 from collections.abc import Sequence
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from dash import html
@@ -19,7 +19,7 @@ from feltwire.web.dashboard.explanation import term_name
 from feltwire.web.dashboard.live import Region, encode
 from feltwire.web.dashboard.names import FEW_BEFORE, before_words, emoji_name, range_words
 from feltwire.web.dashboard.parts import icon, segments, sign, table, toggle
-from feltwire.web.dashboard.view import RANGE_LABELS, View
+from feltwire.web.dashboard.view import View
 from feltwire.web.dashboard.words import LABELS, SHORT, arrow, count, label_name, percent, signed
 
 LISTED: Final = 7
@@ -39,7 +39,7 @@ def build(context: Context, view: View, zone: tzinfo) -> list[Region]:
         now = context.now()
         choices = data.read_choices(lake, [track.name for track in context.tracks()], now)
         other = other_track(view, choices.tracks)
-        parts = pages.fill(scope=scope(view, choices, other))
+        parts = pages.fill(scope=scope(view, choices, other, now, zone))
         if other is None:
             parts |= pages.fill(other=_nothing())
             return parts
@@ -63,7 +63,7 @@ def other_track(view: View, known: Sequence[str]) -> str | None:
     return chosen[0] if chosen else (ALL_TRACKS if view.track != ALL_TRACKS else None)
 
 
-def scope(view: View, choices: data.Choices, other: str | None) -> list[Component]:
+def scope(view: View, choices: data.Choices, other: str | None, now: datetime, zone: tzinfo) -> list[Component]:
     """The second bar: what is compared with what."""
     ranges = by_range(view)
     parts: list[Component] = [
@@ -104,12 +104,8 @@ def scope(view: View, choices: data.Choices, other: str | None) -> list[Componen
         )
     parts += [
         html.Span(className="vr"),
-        segments(
-            "Time range",
-            "range",
-            [(text, key) for key, text in RANGE_LABELS.items()],
-            "" if view.custom else view.range,
-        ),
+        bars.ranges(view),
+        bars.custom(view, now, zone),
         html.Span(className="sp"),
         bars.several("source", "sources", choices.sources, view.sources, words.source_name),
         bars.several("lang", "languages", choices.langs, view.langs, words.language_name),

@@ -32,12 +32,19 @@ class Side:
     totals: Totals
     before: Totals
     complaints: dict[str, int]
+    """By category."""
+    complaining: dict[datetime, int]
+    """By window, at the times of A."""
     irony: float
     emoji: list[tuple[str, int]]
 
     def value(self, row: Row, mode: str) -> float | None:
         """What the upper chart shows."""
-        return row.net if mode == "mood" else row.share(mode) if row.n_scored else None
+        if mode == "mood":
+            return row.net
+        if not row.n_scored:
+            return None
+        return 100 * self.complaining.get(row.start, 0) / row.n_scored if mode == "complaints" else row.share(mode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +98,7 @@ def read_pair(lake: Snapshot, view: View, other: str, now: datetime, zone: tzinf
 def _side(lake: Snapshot, name: str, mood: Mood, now: datetime, shift: timedelta) -> Side:
     rows = [row for row in data.rows_of(read.series(lake, mood)) if row.start + mood.every <= now]
     complaints = {one["term"]: one["n"] for one in read.terms(lake, mood, "category", 50).to_pylist()}
+    starts = [mood.start + i * mood.every - shift for i in range(mood.windows)]
     totals = read.totals(lake, mood)
     ironic = {one["value"]: one["n"] for one in read.breakdown(lake, mood, "irony").to_pylist()}
     return Side(
@@ -100,6 +108,7 @@ def _side(lake: Snapshot, name: str, mood: Mood, now: datetime, shift: timedelta
         totals=totals,
         before=read.totals(lake, mood.before()),
         complaints=complaints,
+        complaining=dict(zip(starts, read.category_series(lake, mood), strict=True)),
         irony=100 * ironic.get("irony", 0) / max(1, totals.n_scored),
         emoji=[(one["term"], one["n"]) for one in read.terms(lake, mood, "emoji_used", 5).to_pylist()],
     )

@@ -15,15 +15,16 @@ from feltwire.web.dashboard.plots import AXIS, FONT, PLOT, Figure, time_axis, wa
 from feltwire.web.dashboard.view import WINDOW_WORDS, View
 from feltwire.web.dashboard.words import count, label_name, percent, signed
 
-MODES: Final = {"mood": "Mood", "negative": "Negative", "positive": "Positive"}
+MODES: Final = {"mood": "Mood", "negative": "Negative", "positive": "Positive", "complaints": "Complaints"}
 
 
 def chart(pair: Pair, zone: tzinfo) -> Component:
     """The panel: the finding as its title, what is drawn, the figure and its table."""
     mode = _mode(pair.view)
     per = WINDOW_WORDS[pair.view.window_name]
-    what = "Net mood" if mode == "mood" else f"Share of {mode} posts"
-    upper = "Net mood, −100 to +100" if mode == "mood" else f"{label_name(mode)} posts, % of scored posts"
+    what = {"mood": "Net mood", "complaints": "Share of complaints"}.get(mode, f"Share of {mode} posts")
+    name = "Complaints" if mode == "complaints" else f"{label_name(mode)} posts"
+    upper = "Net mood, −100 to +100" if mode == "mood" else f"{name}, % of scored posts"
     lower = "Posts a minute" if pair.a.mood.every_s == 60 else f"Posts in {per}"
     return html.Section(
         [

@@ -52,7 +52,7 @@ def read_told(lake: Snapshot, view: View, now: datetime, zone: tzinfo) -> Told:
         end = start + mood.every
     else:
         start, end = moment.start, moment.end
-    flags = data.flags_of(found, zone, mood.every)
+    flags = data.flags_of(found, zone, mood.every, at)
     places = [flag.at for flag in flags]
     return Told(
         apart=read.explain(lake, mood, start, end),

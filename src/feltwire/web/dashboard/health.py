@@ -1,5 +1,6 @@
 """Health: the ledger as a sum with its difference, how far behind everything is, and what went wrong."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
@@ -23,12 +24,13 @@ _TABLES: Final = ("ledger", "dead_letters", "windows", "posts")
 MAX_SHOWN: Final = 400  # characters of a dead letter
 
 
-def register(context: Context) -> None:
-    """Add the page to the tabs and to the pages, and begin to note lag and events."""
+def register(context: Context) -> Callable[[], None]:
+    """Add the page to the tabs and to the pages, and begin to note lag and events. Returns what ends that."""
     history = History(context)
     history.start()
     bars.PAGES["health"] = ("Health", "health")
     pages.EXTRA["health"] = lambda of, view, zone: build(of, view, zone, history)
+    return history.stop
 
 
 def build(context: Context, view: View, zone: tzinfo, history: History) -> list[Region]:

@@ -47,9 +47,13 @@ class History:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        """Begin to note; the thread ends with the process."""
+        """Begin to note, in a thread that ends by `stop` or with the process."""
         self._seen = summary(metrics.QUERYABLE_SECONDS)
         threading.Thread(target=self._run, name="page-health", daemon=True).start()
+
+    def stop(self) -> None:
+        """Note no more."""
+        self._stop.set()
 
     def _run(self) -> None:
         while not self._stop.wait(SAMPLE_S):
