@@ -105,7 +105,10 @@ class Client:
         lang: str | Sequence[str] | None = None,
         limit: int = 2_000,
     ) -> list[Window]:
-        """The mood by window and track, oldest first; of more than `limit` windows the newest."""
+        """The mood by window and track, oldest first; of more than `limit` windows the newest.
+
+        Without `since` the last 96 windows up to `until`, or to the newest post.
+        """
         params = {
             "every": every, "track": track, "from": _iso(since), "to": _iso(until), "source": source, "lang": lang,
             "limit": limit,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.lake.building import NOON, Builder, post
 
+from feltwire import metrics
 from feltwire.errors import LakeError
 from feltwire.mood import moments, read
 from feltwire.tracks import Track
@@ -163,7 +164,28 @@ def test_health(context: Context) -> None:
     assert "Every post is accounted for" in said
     assert "<u>refused</u>" in said
     assert "Trying again" in said
+    assert "Records behind Lag" in said, "of followers"
+    assert "Table Rows Files Size Compacted" in said
     assert json.loads(parts["figure:lagplot"])["data"]
+
+
+def test_a_follower_s_lag_is_the_age_of_what_it_lacks(context: Context) -> None:
+    lake = read.snapshot(context.lake())
+    end = dict(lake.positions("posts"))
+    follower = FollowerState(name="desk", position=end, alive=True, posts=5, error=None)
+    level = vitals._following(lake, follower, NOW)
+    assert (level.behind, level.lag_s) == (0, 0.0)
+    late = vitals._following(lake, replace(follower, position={0: end[0] - 5}), NOW + timedelta(seconds=90))
+    assert late.behind == 5
+    assert 85.0 < late.lag_s < 95.0
+    assert vitals._following(lake, replace(follower, position={}), NOW).behind == end[0]
+
+
+def test_compacted_is_said_where_this_process_has_done_it() -> None:
+    sizes = {"posts": {"rows": 2, "files": 1, "bytes": 10}, "terms": {"rows": 0, "files": 0, "bytes": 0}}
+    metrics.MERGED_AT.labels(table="terms").set(NOW.timestamp())
+    merged = {one.name: one.merged for one in vitals._tables(sizes)}
+    assert merged["terms"] == NOW
 
 
 def test_what_happened_begins_lasts_and_ends(context: Context) -> None:

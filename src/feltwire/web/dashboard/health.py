@@ -18,7 +18,7 @@ from feltwire.web.dashboard.live import Region, encode
 from feltwire.web.dashboard.parts import button, icon, segments
 from feltwire.web.dashboard.view import View
 from feltwire.web.dashboard.vitals import History, Vitals
-from feltwire.web.dashboard.words import ago, clock, count, duration, size_words
+from feltwire.web.dashboard.words import ago, clock, count, duration, pace, seconds, size_words
 
 _TABLES: Final = ("ledger", "dead_letters", "windows", "posts")
 MAX_SHOWN: Final = 400  # characters of a dead letter
@@ -44,7 +44,7 @@ def build(context: Context, view: View, zone: tzinfo, history: History) -> list[
             found = vitals.read_vitals(snapshot, context, datetime.now(UTC), span, view.extra_value("dead"))
         except (DeltaError, OSError) as error:
             raise LakeError(f"the lake cannot be read: {error}") from error
-        parts = pages.fill(scope=scope(context, found, history), other=layout(found, context, history, view, zone))
+        parts = pages.fill(scope=scope(context, found, history), other=layout(found, history, view, zone))
         parts["figure:lagplot"] = encode(throughput.figure(found, history, zone))
         return parts
 
@@ -70,7 +70,7 @@ def scope(context: Context, found: Vitals, history: History) -> list[Component]:
     ]
 
 
-def layout(found: Vitals, context: Context, history: History, view: View, zone: tzinfo) -> Component:
+def layout(found: Vitals, history: History, view: View, zone: tzinfo) -> Component:
     """The whole page."""
     return html.Div(
         [
@@ -83,9 +83,9 @@ def layout(found: Vitals, context: Context, history: History, view: View, zone: 
                 **given({"aria-label": "Throughput, lag and dead letters"}),
             ),
             html.Section(
-                [_sources(found), _followers(found, context), _happened(history, zone)],
+                [_sources(found), _followers(found), _happened(history, zone), _tables(found)],
                 className="panel pad right",
-                **given({"aria-label": "Sources and followers"}),
+                **given({"aria-label": "Sources, followers and the lake"}),
             ),
         ],
         className="health",
@@ -171,6 +171,7 @@ def _strip(found: Vitals, history: History, zone: tzinfo) -> Component:
         else ("–", "nothing scored by this process")
     )
     size, unit = size_words(found.size)
+    merged = f"compacted {ago(found.merged, found.now)}" if found.merged else f"in {len(found.tables)} tables"
     since = f"on since {_day(found.model_since, zone)}" if found.model_since else "nothing scored yet"
     boxes = [
         ("Lag", *lag),
@@ -181,7 +182,7 @@ def _strip(found: Vitals, history: History, zone: tzinfo) -> Component:
             count(found.counts["unscored"]),
             f"in {found.unscored_langs} language{'s' * (found.unscored_langs != 1)}, never guessed",
         ),
-        ("Lake", _unit(size, unit), f"{count(found.files)} files in {len(_ALL)} tables"),
+        ("Lake", _unit(size, unit), f"{count(found.files)} files, {merged}"),
         ("Model", found.model or "none", since),
     ]
     return html.Section(
@@ -198,9 +199,6 @@ def _strip(found: Vitals, history: History, zone: tzinfo) -> Component:
         className="panel strip6",
         **given({"aria-label": "Now"}),
     )
-
-
-_ALL: Final = ("posts", "windows", "terms", "ledger", "dead_letters", "withdrawn", "scores", "corrections")
 
 
 def _unit(value: str, unit: str) -> list[Any]:
@@ -269,7 +267,7 @@ def _sources(found: Vitals) -> Component:
             "pause",
         )
         rows.append(
-            [words.source_name(one.name), state, _pace(one.per_minute), ago(one.last, found.now), count(one.gaps)]
+            [words.source_name(one.name), state, pace(one.per_minute), ago(one.last, found.now), count(one.gaps)]
         )
     nothing = html.P("Nothing has been received yet.", className="i2")
     body = (
@@ -278,29 +276,38 @@ def _sources(found: Vitals) -> Component:
     return html.Div([html.H2("Sources", className="f16"), body])
 
 
-def _pace(value: float) -> str:
-    return count(value) if value >= 10 or not value else f"{value:.1f}"
-
-
-def _followers(found: Vitals, context: Context) -> Component:
+def _followers(found: Vitals) -> Component:
     rows = []
-    end = context.lake().positions()["posts"]
-    for one in getattr(context.state, "followers", tuple)():
-        left = vitals.behind(end, one.position)
-        reached = sum(one.position.values())
-        if one.error:
+    for one in found.followers:
+        if one.state.error:
             state = _state(False, "Trying again", "warn")
-        elif not one.alive:
+        elif not one.state.alive:
             state = _state(False, "Ended", "off")
         else:
-            state = _state(left < 1_000, "Following" if left < 1_000 else "Catching up")
-        rows.append([one.name, state, count(reached), count(left), count(one.posts)])
+            state = _state(one.behind < 1_000, "Following" if one.behind < 1_000 else "Catching up")
+        reached = sum(one.state.position.values())
+        rows.append([one.state.name, state, count(reached), count(one.behind), seconds(one.lag_s)])
     body: Component = html.P(
         "None is configured. A follower brings posts to a database, a file or a webhook.", className="i2"
     )
     if rows:
-        body = _grid(["Follower", "State", "Position", "Records behind", "Posts taken"], rows, "Followers", "fol")
+        body = _grid(["Follower", "State", "Position", "Records behind", "Lag"], rows, "Followers", "fol")
     return html.Div([html.H2("Followers", className="f16"), body])
+
+
+def _tables(found: Vitals) -> Component:
+    rows = [
+        [
+            one.name.replace("_", " ").capitalize(),
+            count(one.rows),
+            count(one.files),
+            " ".join(size_words(one.size)),
+            ago(one.merged, found.now) if one.merged else "–",
+        ]
+        for one in found.tables
+    ]
+    body = _grid(["Table", "Rows", "Files", "Size", "Compacted"], rows, "Tables of the lake", "lak")
+    return html.Div([html.H2("Lake", className="f16"), body])
 
 
 def _happened(history: History, zone: tzinfo) -> Component:

@@ -155,21 +155,23 @@ def size_words(size: int) -> tuple[str, str]:
 
 def duration(length: timedelta) -> str:
     """6 d 4 h, 3 h 12 min, 41 s."""
-    seconds = max(0, int(length.total_seconds()))
-    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
+    whole = max(0, int(length.total_seconds()))
+    days, hours, minutes = whole // 86_400, whole // 3_600 % 24, whole // 60 % 60
     if days:
         return f"{days} d {hours} h"
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{seconds} s"
+    return f"{minutes} min" if minutes else f"{whole} s"
+
+
+def seconds(value: float) -> str:
+    """0.4 s, 41 s, 6 min."""
+    return f"{value:.1f} s" if value < 10 else duration(timedelta(seconds=value))
 
 
 def ago(moment: datetime | None, now: datetime) -> str:
     """0.2 s ago, 41 s ago, 6 min ago."""
-    if moment is None:
-        return "never"
-    seconds = max(0.0, (now - moment).total_seconds())
-    return f"{seconds:.1f} s ago" if seconds < 10 else f"{duration(now - moment)} ago"
+    return "never" if moment is None else f"{seconds(max(0.0, (now - moment).total_seconds()))} ago"
 
 
 def pace(value: float) -> str:
