@@ -1,11 +1,13 @@
 """The Protocols between the rooms. Each has one to three methods and an in-memory twin (`logs/memory.py`, …)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from feltwire.tracks import Track
 
 Cursor: TypeAlias = dict[str, Any]
 """A source's own place in its input, as JSON data: "everything up to and including this"."""
@@ -28,6 +30,18 @@ class Source(Protocol):
         An empty batch is a heartbeat; one comes at least every second, so that the caller can stop. A finite
         source returns at its end. The source reconnects by itself and raises only FatalError; what it receives
         and cannot read it yields as a refusal. `close()` of the generator releases every resource.
+        """
+        ...
+
+
+@runtime_checkable
+class Directed(Protocol):
+    """What a source may be beside: one whose far side can be asked for the tracks alone."""
+
+    def listen_for(self, tracks: Sequence[Track]) -> None:
+        """What to ask for; called once, before `read`. The engine filters all the same, so it may ask for more.
+
+        Raises ConfigError for a track that the far side cannot be asked for at all.
         """
         ...
 
