@@ -1,7 +1,7 @@
 """The Protocols between the rooms. Each has one to three methods and an in-memory twin (`logs/memory.py`, …)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,18 +30,6 @@ class Source(Protocol):
         An empty batch is a heartbeat; one comes at least every second, so that the caller can stop. A finite
         source returns at its end. The source reconnects by itself and raises only FatalError; what it receives
         and cannot read it yields as a refusal. `close()` of the generator releases every resource.
-        """
-        ...
-
-
-@runtime_checkable
-class Directed(Protocol):
-    """What a source may be beside: one whose far side can be asked for the tracks alone."""
-
-    def listen_for(self, tracks: Sequence[Track]) -> None:
-        """What to ask for; called once, before `read`. The engine filters all the same, so it may ask for more.
-
-        Raises ConfigError for a track that the far side cannot be asked for at all.
         """
         ...
 
@@ -158,5 +146,19 @@ class Feed(Protocol):
         At most `max_posts` posts (`schema.POSTS`), and the withdrawals (`schema.WITHDRAWN`) up to the same
         position, so that none overtakes its post. A post that is already withdrawn does not appear. At the end
         of the lake the position is the lake's own and both batches are empty.
+        """
+        ...
+
+
+class Directed(Protocol):
+    """What a source may be beside: one whose far side can be asked for the tracks alone.
+
+    Optional: who makes a source looks whether it has the method.
+    """
+
+    def listen_for(self, tracks: Sequence[Track]) -> None:
+        """What to ask for; called once, before `read`. The engine filters all the same, so it may ask for more.
+
+        Raises ConfigError for a track that the far side cannot be asked for at all.
         """
         ...

@@ -89,8 +89,8 @@ class Asked:
 
 
 def test_a_source_is_tried_with_the_tracks() -> None:
-    assert isinstance(Asked(), Directed)
-    assert init._try_source(Asked(), [Track("a", "a"), Track("b", "b")]) == "2 records came"
+    asked: Directed = Asked()
+    assert init._try_source(asked, [Track("a", "a"), Track("b", "b")]) == "2 records came"
 
 
 def test_check_says_what_is_wrong_with_a_setting(tmp_path: Path) -> None:

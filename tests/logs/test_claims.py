@@ -22,7 +22,7 @@ def test_who_holds_it_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LogError, match="cannot open the lock file .*claims/a.lock"):  # noqa: SIM117
+    with pytest.raises(LogError, match=r"cannot open the lock file .*claims/a.lock"):  # noqa: SIM117
         with held(tmp_path / "file" / "claims" / "a.lock", what="it"):
             pass
 
@@ -32,6 +32,6 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(LogError, match="cannot lock the file .*a.lock: No locks available"):  # noqa: SIM117
+    with pytest.raises(LogError, match=r"cannot lock the file .*a.lock: No locks available"):  # noqa: SIM117
         with held(tmp_path / "a.lock", what="it"):
             pass

@@ -18,6 +18,7 @@ from feltwire.errors import ConfigError, FeltwireError
 
 if TYPE_CHECKING:
     from feltwire.config import Settings
+    from feltwire.interfaces import Directed
     from feltwire.tracks import Track
 
 FILE: Final = "feltwire.toml"
@@ -206,10 +207,9 @@ def _complaints() -> Iterator[list[str]]:
 
 def _try_source(source: Any, tracks: "Sequence[Track]") -> str:
     """Ask a source for its first batch, in a thread: one that hangs is told, not waited for."""
-    from feltwire.interfaces import Directed
-
-    if isinstance(source, Directed):
-        source.listen_for(tracks)
+    directed: Directed | None = source if hasattr(source, "listen_for") else None
+    if directed is not None:
+        directed.listen_for(tracks)
     answer: queue.Queue[str | Exception] = queue.Queue()
     enough = threading.Event()
 

@@ -12,7 +12,7 @@ from feltwire import registry
 from feltwire.engines._ingest import Ingest
 from feltwire.engines._processing import ClaimableLog, Processing
 from feltwire.errors import FatalError, FeltwireError
-from feltwire.interfaces import Directed, Source
+from feltwire.interfaces import Source
 from feltwire.plan import Plan, Progress, Report
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,9 @@ class _Engine:
             for source in self.plan.sources
         ]
         for _, source in sources:
-            if isinstance(source, Directed):
-                source.listen_for(self.plan.tracks)
+            listen_for = getattr(source, "listen_for", None)
+            if listen_for:  # a far side that can be asked for the tracks alone
+                listen_for(self.plan.tracks)
         if self.plan.lake is not None:
             self.processing = Processing.open(self.plan, self.log, resources)
         if sources:
