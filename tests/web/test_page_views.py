@@ -193,6 +193,7 @@ def test_what_happened_begins_lasts_and_ends(context: Context) -> None:
     history._say(NOW, "engine", "disk full", "The engine goes on")
     history._say(NOW, "engine", "disk full", "The engine goes on")
     assert [(one.text, one.open) for one in history.events] == [("disk full", True)]
+    history._say(NOW, "engine", "disk still full", "The engine goes on")
     history._say(NOW, "engine", "", "The engine goes on")
     assert [(one.text, one.open) for one in history.events] == [("disk full", False), ("The engine goes on", False)]
 

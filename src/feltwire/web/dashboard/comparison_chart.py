@@ -137,8 +137,8 @@ def figure(pair: Pair, zone: tzinfo) -> Figure:
 
 
 def form_value(mode: str) -> Any:
-    """How a value of the upper chart is written."""
-    return signed if mode == "mood" else lambda value: f"{percent(value)}%"
+    """How a value of the upper chart is written at the end of its line, where there is little room."""
+    return signed if mode == "mood" else lambda value: f"{value:.0f}%"
 
 
 def short(name: str) -> str:

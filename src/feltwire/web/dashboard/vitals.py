@@ -103,10 +103,11 @@ class History:
     def _say(self, now: datetime, what: str, text: str, after: str) -> None:
         """Something begins (a text), lasts (the same kind of text), or ends (none)."""
         before = self._states.get(what, "")
-        self._states[what] = text
         if text and not before:
+            self._states[what] = text  # its words are those of its beginning, also where they change while it lasts
             self.events.append(Event(at=now, text=text, open=True))
         elif before and not text:
+            self._states[what] = ""
             self.events = deque(
                 (Event(at=one.at, text=one.text) if one.text == before else one for one in self.events), MAX_EVENTS
             )
