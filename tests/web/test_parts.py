@@ -1,12 +1,14 @@
 """The page's small parts: what they say to those who do not see them, and that what people write stays text."""
 
 import json
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from feltwire.web.dashboard import parts
+from feltwire import registry
+from feltwire.web.dashboard import bars, parts
 from feltwire.web.dashboard.live import encode
 from feltwire.web.dashboard.parts import Ranked
 
@@ -89,6 +91,22 @@ def test_a_panel_that_failed_says_what_and_how_to_go_on() -> None:
     again = next(node for node in nodes if isinstance(node, list) and node[1].get("data-do") == "again")
     assert again[1]["data-region"] == "feed"
     assert not [node for node in nodes if isinstance(node, list) and node[0] == "img"]
+
+
+def test_sources_can_be_chosen_where_there_are_several() -> None:
+    alone = sent(bars.where(["simulator"]))
+    assert [node[1].get("data-source") for node in alone[2]] == [None] * 3, "nothing else would be left"
+    assert [node[1].get("data-do") for node in alone[2]] == [None, "setup", "setup"]
+    several = sent(bars.where(["bluesky", "simulator:2", "file"]))
+    assert [node[1].get("data-source") for node in several[2]] == ["bluesky", "simulator", None, None]
+    assert [node[1].get("aria-pressed") for node in several[2]] == ["true", "true", None, None]
+
+
+def test_what_is_to_be_written_for_a_source_are_settings() -> None:
+    for name, (_, lines) in bars._NEEDS.items():
+        (source,) = tomllib.loads(lines)["sources"]
+        assert source.pop("uri").startswith(f"{name}:")
+        registry.validate(registry.load("sources", name).Options, source, where=name)
 
 
 @pytest.mark.parametrize(

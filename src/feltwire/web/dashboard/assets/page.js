@@ -67,6 +67,7 @@
   }
   fw.take = take;
   function region(id, value) {
+    if (id === "where" && $("where").childElementCount) return;  // what is chosen there stays
     if (id === "feed" || id === "feednote") { fw.feed(id, value); return; }
     if (id === "use" && !fw.fresh && busy($("use"))) { waiting.use = value; return; }
     if (id === "scope" && document.querySelector("#scope details[open]") && !fw.fresh) { waiting.scope = value; return; }
