@@ -68,9 +68,7 @@ def _read_here(name: str, *, switch: bool) -> Component:
 
 
 def _where_text(name: str, note: str) -> Component:
-    return html.Span(
-        [html.B(words.source_name(name), className="b5"), " ", html.Br(), html.Span(note, className="f12 i2")]
-    )
+    return html.Span([html.B(words.source_name(name), className="b5"), " ", html.Span(note, className="f12 i2")])
 
 
 def phone_nav(view: View) -> list[Component]:

@@ -108,6 +108,7 @@
       const on = node.getAttribute("aria-pressed") !== "true";
       node.setAttribute("aria-pressed", String(on));
       node.classList.toggle("on", on);
+      $("firsterror").textContent = "";
       match("field-firstquery", "firstmatch");
     },
     seeall() { fw.store("seen-all", "true"); fw.start(); fw.drawAll(); },
