@@ -9,11 +9,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypedDict
+from typing import Any, Final, Self, TypeAlias
 
 import httpx
 
+from feltwire.answers import Correction, Event, Explanation, Post, Pushed, Scored, Term, TrackInfo, Window
 from feltwire.errors import ConfigError, FatalError, FeltwireError, RetryableError
+
+__all__ = [
+    "AnswerError", "AwayError", "Client", "Correction", "Event", "Explanation", "Post", "Pushed", "Scored", "Term",
+    "TrackInfo", "When", "Window",
+]  # fmt: skip
 
 _TIMEOUT_S: Final = 30.0
 _HEARTBEAT_S: Final = 30.0  # the server speaks every 10 s; a stream that is silent for longer is broken
@@ -37,191 +43,6 @@ class AwayError(RetryableError):
         super().__init__(detail if status is None else f"HTTP {status}: {detail}")
         self.status = status
         self.retry_after_s = retry_after_s
-
-
-class Scored(TypedDict):
-    """What a model is, and what it says of each text: docs/remote.md has the entries of `scores`."""
-
-    model: str
-    languages: list[str] | None
-    heads: dict[str, list[str]]
-    spans: list[str]
-    scores: list[dict[str, Any]]
-
-
-class Entity(TypedDict):
-    """A name in a post."""
-
-    text: str | None
-    label: str | None
-    start: int | None
-    end: int | None
-    p: float | None
-
-
-class Emoji(TypedDict):
-    """An emoji that the model gives."""
-
-    emoji: str | None
-    p: float | None
-
-
-class Post(TypedDict):
-    """A post with its scores; times are ISO 8601 in UTC."""
-
-    id: str
-    revision: int | None
-    log_partition: int
-    log_offset: int
-    event_time: str
-    source: str | None
-    author_id: str | None
-    author_handle: str | None
-    author_name: str | None
-    author_verified: bool | None
-    author_location: str | None
-    text: str | None
-    lang: str | None
-    created_at: str | None
-    ingested_at: str | None
-    conversation_id: str | None
-    reply_to_id: str | None
-    quote_of_id: str | None
-    repost_of_id: str | None
-    likes: int | None
-    reposts: int | None
-    replies: int | None
-    url: str | None
-    hashtags: list[str] | None
-    mentions: list[str] | None
-    links: list[str] | None
-    emoji_used: list[str] | None
-    tracks: list[str] | None
-    redated: bool | None
-    scored: bool | None
-    truncated: bool | None
-    sentiment: str | None
-    p_negative: float | None
-    p_neutral: float | None
-    p_positive: float | None
-    p_mixed: float | None
-    confidence: float | None
-    emoji: list[Emoji] | None
-    emotion: str | None
-    p_emotion: float | None
-    irony: str | None
-    p_irony: float | None
-    offensive: str | None
-    p_offensive: float | None
-    hate: str | None
-    p_hate: float | None
-    complaint: bool | None
-    p_complaint: float | None
-    category: str | None
-    reason: str | None
-    urgency: str | None
-    topic: str | None
-    entities: list[Entity] | None
-    model: str | None
-
-
-class Window(TypedDict):
-    """The mood of one track in one window; shares are of the scored posts, `net` is positive less negative."""
-
-    window: str
-    track: str
-    n: int
-    n_scored: int
-    n_negative: int
-    n_neutral: int
-    n_positive: int
-    n_mixed: int
-    share_negative: float
-    share_neutral: float
-    share_positive: float
-    share_mixed: float
-    avg_negative: float
-    avg_neutral: float
-    avg_positive: float
-    avg_mixed: float
-    net: float
-
-
-class Term(TypedDict):
-    """What people use; `net` is (n_positive - n_negative) / n."""
-
-    kind: str
-    term: str
-    n: int
-    n_negative: int
-    n_positive: int
-    net: float
-
-
-class Word(TypedDict):
-    """A part of a text, and by how much it moved the probability."""
-
-    text: str
-    start: int | None
-    end: int | None
-    value: float
-    error: float | None
-
-
-class Explanation(TypedDict):
-    """Which words moved one probability."""
-
-    text: str
-    model: str
-    head: str
-    label: str
-    p: float
-    p_without: float
-    method: str
-    words: list[Word]
-    evaluations: int
-    seed: int | None
-    unexplained: float
-
-
-class TrackInfo(TypedDict):
-    """A track; `configured`: it stands in the settings."""
-
-    name: str
-    query: str
-    configured: bool
-
-
-class Correction(TypedDict):
-    """A person's label for a post."""
-
-    post_id: str
-    field: str
-    value: str
-    by: str
-    at: str
-
-
-class Refused(TypedDict):
-    """One of the posts that were pushed, and why it is kept as a dead letter."""
-
-    index: int
-    reason: str
-
-
-class Pushed(TypedDict):
-    """What became of posts that were pushed."""
-
-    received: int
-    refused: list[Refused]
-
-
-class Event(TypedDict):
-    """Something that arrived: `event` is `post`, `withdrawn` or `window`, `id` where a stream goes on behind it."""
-
-    event: str
-    id: str
-    data: dict[str, Any]
 
 
 class Client:
@@ -284,7 +105,10 @@ class Client:
         lang: str | Sequence[str] | None = None,
         limit: int = 2_000,
     ) -> list[Window]:
-        """The mood by window and track, oldest first; of more than `limit` windows the newest."""
+        """The mood by window and track, oldest first; of more than `limit` windows the newest.
+
+        Without `since` the last 96 windows up to `until`, or to the newest post.
+        """
         params = {
             "every": every, "track": track, "from": _iso(since), "to": _iso(until), "source": source, "lang": lang,
             "limit": limit,

@@ -85,6 +85,8 @@ def columns_of(model: Model, answer: Answer, probabilities: bool) -> pa.RecordBa
     if "sentiment" in heads:
         labels, given = with_mixed(model.heads["sentiment"], heads["sentiment"], answer.mixed)
         columns |= _sentiment(labels, given, getattr(model, "neutral_band", None))
+        if probabilities:
+            heads["sentiment"] = _own_sentiment(model.heads["sentiment"], heads["sentiment"], answer.mixed)
     if "emoji" in heads:
         columns["emoji"] = _top_emoji(model.heads["emoji"], heads["emoji"])
     for head in LABELLED:
@@ -139,12 +141,8 @@ def _sentiment(labels: Sequence[str], given: Steps, band: tuple[float, float] | 
 
     Where p(positive) lies within `band` the label is neutral; probabilities and confidence stay what they are.
     """
-    steps = np.zeros((len(given), len(SENTIMENTS)), np.int64)
-    # A model's own sum may be off by a little: what is left over then would change which is the largest.
-    shares = given / np.maximum(given.sum(axis=1, keepdims=True), 1)
-    steps[:, [SENTIMENTS.index(label) for label in labels]] = np.rint(shares * PROBABILITY_STEPS)
+    steps = _whole(labels, given)
     rows = np.arange(len(steps))
-    steps[rows, _largest(steps)] += PROBABILITY_STEPS - steps.sum(axis=1)  # rounding leaves a step or two over
     best = _largest(steps)
     columns = {f"p_{label}": _share(steps[:, i]) for i, label in enumerate(SENTIMENTS)}
     columns["confidence"] = _share(steps[rows, best])
@@ -153,6 +151,23 @@ def _sentiment(labels: Sequence[str], given: Steps, band: tuple[float, float] | 
         low, high = (round(share * PROBABILITY_STEPS) for share in band)
         best[(low <= p) & (p <= high)] = SENTIMENTS.index("neutral")
     return columns | {"sentiment": _named(SENTIMENTS, best)}
+
+
+def _whole(labels: Sequence[str], given: Steps) -> Steps:
+    """The steps of all four sentiments, which sum to exactly 1 in each row."""
+    steps = np.zeros((len(given), len(SENTIMENTS)), np.int64)
+    # A model's own sum may be off by a little: what is left over then would change which is the largest.
+    shares = given / np.maximum(given.sum(axis=1, keepdims=True), 1)
+    steps[:, [SENTIMENTS.index(label) for label in labels]] = np.rint(shares * PROBABILITY_STEPS)
+    rows = np.arange(len(steps))
+    steps[rows, _largest(steps)] += PROBABILITY_STEPS - steps.sum(axis=1)  # rounding leaves a step or two over
+    return steps
+
+
+def _own_sentiment(labels: Sequence[str], given: Steps, mixed: npt.NDArray[np.float32] | None) -> Steps:
+    """The model's own sentiment as `probabilities` has it: as the columns do where no clause has a say in them."""
+    whole: Steps = _whole(labels, given)[:, [SENTIMENTS.index(label) for label in labels]]
+    return whole if mixed is None else np.where(steps_of(mixed)[:, None] > 0, given, whole)
 
 
 def _sure(model: Model, head: str, steps: Steps, only: Mask | None) -> pa.Array:

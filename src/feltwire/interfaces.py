@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from feltwire.tracks import Track
+
 Cursor: TypeAlias = dict[str, Any]
 """A source's own place in its input, as JSON data: "everything up to and including this"."""
 
@@ -144,5 +146,19 @@ class Feed(Protocol):
         At most `max_posts` posts (`schema.POSTS`), and the withdrawals (`schema.WITHDRAWN`) up to the same
         position, so that none overtakes its post. A post that is already withdrawn does not appear. At the end
         of the lake the position is the lake's own and both batches are empty.
+        """
+        ...
+
+
+class Directed(Protocol):
+    """What a source may be beside: one whose far side can be asked for the tracks alone.
+
+    Optional: who makes a source looks whether it has the method.
+    """
+
+    def listen_for(self, tracks: Sequence[Track]) -> None:
+        """What to ask for; called once, before `read`. The engine filters all the same, so it may ask for more.
+
+        Raises ConfigError for a track that the far side cannot be asked for at all.
         """
         ...

@@ -106,6 +106,10 @@ COMMIT_SECONDS: Final = Histogram(
 COMMIT_RETRIES: Final = Counter(
     "feltwire_commit_retries", "Commits to a table that had to be tried again.", ["table"], registry=REGISTRY
 )
+MERGED_AT: Final = Gauge(
+    "feltwire_lake_merged_timestamp_seconds", "When small files of a table were last merged, in seconds since 1970.",
+    ["table"], registry=REGISTRY,
+)  # fmt: skip
 QUERYABLE_SECONDS: Final = Histogram(
     "feltwire_ingest_to_queryable_seconds", "Time from a post's receipt until a query of the lake sees it.",
     registry=REGISTRY, buckets=SHORT_SECONDS,

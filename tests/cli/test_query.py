@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -95,6 +97,8 @@ def test_what_somebody_posted_does_not_steer_the_terminal(lake: Path) -> None:
         (["windows", "--since", "soon"], "--since 'soon': expected a time"),
         (["windows", "--every", "often"], "often"),
         (["terms", "--kind", "words"], "unknown kind of term"),
+        (["sql", "select * from nowhere"], "there is no table 'nowhere': known are"),
+        (["sql", "select * from posts join tweets using (id)"], "no table 'tweets': known are"),
         (["export", "--format", "xls"], "expected one of csv, jsonl, parquet"),
         (["correct", "posts:no", "sentiment", "negative"], "has no post"),
         (["correct", "file:a", "sentiment", "happy"], "expected one of negative, neutral, positive, mixed"),
@@ -113,6 +117,22 @@ def test_an_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert done.stderr.startswith("feltwire: there is no lake at 'nowhere'")
     assert done.stderr.count("\n") == 1
     assert feltwire("windows", "--nonsense", cwd=tmp_path).returncode == 2
+
+
+def test_a_lake_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "posts.csv").touch()
+    for path in ("posts.csv", "posts.csv/lake"):
+        with pytest.raises(ConfigError, match=rf"a lake cannot lie at .*{path}': .*posts.csv is no folder"):
+            invoke("windows", "--lake", str(tmp_path / path))
+    done = feltwire("run", "--source", "simulator:", "--lake", "posts.csv", "--port", "0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "posts.csv is no folder; name another" in done.stderr
+
+
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "feltwire", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=True)
+    assert done.stdout.startswith("feltwire ")
 
 
 def test_a_file_that_may_not_be_is_told_in_one_line(tmp_path: Path) -> None:

@@ -2,15 +2,20 @@
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from tests.cli.making import feltwire, invoke
 
-from feltwire import config
+from feltwire import config, schema
+from feltwire.cli import init
 from feltwire.cli.common import parse_track
 from feltwire.cli.reference import markdown, toml
 from feltwire.errors import ConfigError
+from feltwire.interfaces import Cursor, Directed
+from feltwire.tracks import Track
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +73,24 @@ def test_check_tries_everything(tmp_path: Path) -> None:
     assert found.pop("source file:absent.jsonl") is False
     assert all(found.values()), done.stdout
     assert not (tmp_path / "feltwire-data").exists()
+
+
+class Asked:
+    """A source that can be asked for the tracks alone."""
+
+    name = "asked"
+    tracks: Sequence[Track] = ()
+
+    def listen_for(self, tracks: Sequence[Track]) -> None:
+        self.tracks = tracks
+
+    def read(self, cursor: Cursor | None) -> Iterator[tuple[pa.RecordBatch, Cursor]]:
+        yield schema.records([{"kind": "post", "id": one.name} for one in self.tracks]), {}
+
+
+def test_a_source_is_tried_with_the_tracks() -> None:
+    asked: Directed = Asked()
+    assert init._try_source(asked, [Track("a", "a"), Track("b", "b")]) == "2 records came"
 
 
 def test_check_says_what_is_wrong_with_a_setting(tmp_path: Path) -> None:

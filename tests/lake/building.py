@@ -108,6 +108,8 @@ class Builder:
 def word_pipeline(tracks: tuple[Track, ...] = (), *, fails_on: str = "") -> Pipeline:
     """The product's stages with a model that goes by the first word: good, bad, mixed, silent, and else neutral.
 
+    A text with "lost it" has the category `lost`.
+
     It fails on texts that hold `fails_on`: they are dead letters.
     """
     stages = (date, partial(match, tracks=tracks), partial(clean, profile="social"), partial(_score, fails_on=fails_on))
@@ -132,4 +134,6 @@ def _scores(text: str) -> dict[str, Any]:
         return {"scored": False, "truncated": False}
     label = _LABELS.get(first, "neutral")
     p = {f"p_{name}": 0.625 if name == label else 0.125 for name in schema.SENTIMENTS}
-    return {"scored": True, "truncated": False, "sentiment": label, "confidence": 0.625, "model": "word@1", **p}
+    category = {"category": "lost"} if "lost it" in text else {}
+    scores = {"scored": True, "truncated": False, "sentiment": label, "confidence": 0.625, "model": "word@1"}
+    return {**scores, **p, **category}

@@ -326,3 +326,16 @@ def test_questions_of_many_batches_keep_their_schema(built: Builder) -> None:
     assert row["created_at"] == row["event_time"] == NOON
     assert row["day"] == "2026-03-01"
     assert pa.Table.from_batches([batch]).num_rows == 1
+
+
+def test_the_model_and_the_last_windows_are_found_without_reading_rows(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    assert builder.lake.windows_before("15min", 96) is None
+    assert builder.lake.model() is None
+    late = NOON + timedelta(minutes=20)
+    builder.store(post(1, created_at=NOON), post(2, created_at=late), at=late)
+    builder.store(post(3, created_at=NOON - timedelta(days=2)), at=NOON + timedelta(hours=1))
+    assert builder.lake.windows_before("15min", 2) == NOON
+    assert builder.lake.windows_before("1d", 1) == NOON.replace(hour=0)
+    assert builder.lake.windows_before("15min", 1, NOON) == NOON - timedelta(minutes=15), "`until` is excluded"
+    assert builder.lake.model() == "word@1"

@@ -18,7 +18,8 @@ from feltwire import registry, scoring
 from feltwire.errors import ConfigError, ModelAwayError, ModelBusyError, ModelError
 from feltwire.interfaces import Predictions
 from feltwire.models import _paths, _remote
-from feltwire.models._rest import RestModel, code_of
+from feltwire.models._rest import RestModel
+from feltwire.models._rest_forms import code_of
 from feltwire.scoring import RefusedError, score_texts
 
 FOUR = ["good one", "so so", "bad one", "a good day"]

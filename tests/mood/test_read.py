@@ -147,6 +147,18 @@ def test_every_number_is_that_of_a_recompute(case: int, snapshot: Snapshot, stor
     assert sum(read.breakdown(snapshot, view, "lang")["n"].to_pylist()) == len(found)
 
 
+@pytest.mark.parametrize("every_s", [600, 3_600], ids=["of posts", "of sums"])
+def test_complaints_are_counted_by_window(every_s: int, snapshot: Snapshot, stored: list[dict[str, Any]]) -> None:
+    view = View(start=NOON, end=NOON + 120 * MINUTE, every_s=every_s, tracks=("flights",))
+    at = [
+        (row["event_time"] - NOON) // view.every
+        for row in stored
+        if row["category"] == "lost" and "flights" in row["tracks"]
+    ]
+    assert read.category_series(snapshot, view) == [at.count(i) for i in range(view.windows)]
+    assert sum(read.category_series(snapshot, view)) > 20
+
+
 def test_posts_come_page_by_page(snapshot: Snapshot) -> None:
     whole = read.posts(snapshot, ALL, 1_000)["id"].to_pylist()
     pages: list[str] = []

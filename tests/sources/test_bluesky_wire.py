@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tests.sources.jetstream_server import NSID, tid
 
 from feltwire import schema
-from feltwire.sources._bluesky_rows import Row, tid_number, tid_time_us, to_batch
+from feltwire.sources._bluesky_rows import tid_number, tid_time_us, to_batch
 from feltwire.sources._jetstream import MAX_FRAME_BYTES, PARSERS, Event, parse_v1, parse_v2
+from feltwire.sources._records import Row
 
 DID = "did:plc:abc"
 TIME_US = 1_783_175_888_090_631

@@ -330,6 +330,15 @@ def test_a_single_text_gets_the_numbers_of_the_stream() -> None:
         assert score_texts(texts, model, langs=["en"] * len(texts)).equals(streamed)
 
 
+@given(rows=ROWS)
+def test_the_labels_by_name_are_the_columns_numbers(rows: list[dict[str, Any]]) -> None:
+    texts = [row.get("text") for row in rows]
+    for row in score_texts(texts, TINY, langs=["en"] * len(texts), probabilities=True).to_pylist():
+        if row["scored"]:
+            sentiment = dict(dict(row["probabilities"])["sentiment"])
+            assert sentiment == {label: row[f"p_{label}"] for label in sentiment}
+
+
 def test_an_unknown_model_is_a_wrong_setting() -> None:
     with pytest.raises(ConfigError, match="lexicon:"):
         score(posts("x"), model="gpt:best")

@@ -114,13 +114,23 @@ def test_a_word_of_a_list_is_a_filter(api: httpx.Client) -> None:
         assert len(all_posts(api, **{kind: top["term"]})) == top["n"]
 
 
+def minutes_between(first: str, last: str) -> float:
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds() / 60
+
+
 def test_windows_are_those_of_the_lake(api: httpx.Client, lake: Path) -> None:
-    answer = get(api, "windows", every="1min")
+    begin = "2020-01-01T00:00:00Z"
+    answer = get(api, "windows", every="1min", **{"from": begin})
     stored = open_lake(str(lake)).windows(every="1min")
     assert not answer["cut"]
     assert [(row["track"], row["n"], row["net"]) for row in answer["windows"]] == list(
         zip(stored["track"].to_pylist(), stored["n"].to_pylist(), stored["net"].to_pylist(), strict=True)
     )
+    last = get(api, "windows", every="1min")["windows"]
+    assert last == answer["windows"][-len(last) :], "without a beginning the newest ones"
+    assert minutes_between(last[0]["window"], last[-1]["window"]) < 96
+    to = answer["windows"][-1]["window"]
+    assert all(row["window"] < to for row in get(api, "windows", every="1min", to=to)["windows"])
     english = get(api, "windows", every="1d", track="*", lang="en")["windows"]
     other = get(api, "windows", every="1d", track="*")["windows"]
     assert 0 < sum(row["n"] for row in english) < sum(row["n"] for row in other)

@@ -1,6 +1,7 @@
 """The service face, over a real server on loopback."""
 
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def test_the_alerts_of_the_docs_are_rules(tmp_path: Path, program: Callable[...,
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert "4 rules found" in checked.stdout
+
+
+def test_what_ends_ends_the_page_too() -> None:
+    app = create_app(State())
+    started = [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
+    assert started, "the page is made a little later"
+    app.state.context.close()
+    assert all(one.finished.is_set() for one in started), "its timer is cancelled"
 
 
 def test_a_lake_that_cannot_be_read_is_not_ready(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import logging
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from feltwire.errors import ConfigError, FeltwireError
 
 if TYPE_CHECKING:
     from feltwire.config import Settings
+    from feltwire.interfaces import Directed
+    from feltwire.tracks import Track
 
 FILE: Final = "feltwire.toml"
 SOURCE_TIMEOUT_S: Final = 10.0
@@ -111,15 +113,17 @@ def check(*, lake: LakePath = None, config: ConfigFile = None, as_json: AsJson =
 
 def _trials(settings: "Settings") -> "Iterator[Tried]":
     from feltwire import registry, scoring
+    from feltwire.config import to_plan
     from feltwire.web.guard import check_host
 
+    tracks = to_plan(settings).tracks
     yield _try(f"model {settings.model.uri}", lambda: scoring.load(settings.model.uri).name)
     yield _try(f"log {settings.log_uri}", lambda: _try_log(settings))
     yield _try(f"lake {settings.lake.path}", lambda: _try_lake(settings))
     for source in settings.sources:
         yield _try(
             f"source {source.uri}",
-            lambda s=source: _try_source(registry.create("sources", s.uri, s.options)),  # type: ignore[misc]
+            lambda s=source: _try_source(registry.create("sources", s.uri, s.options), tracks),  # type: ignore[misc]
         )
     for follower in settings.followers:
         yield _try(f"follower {follower.name}", lambda f=follower: _try_follower(f))  # type: ignore[misc]
@@ -201,8 +205,11 @@ def _complaints() -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def _try_source(source: Any) -> str:
+def _try_source(source: Any, tracks: "Sequence[Track]") -> str:
     """Ask a source for its first batch, in a thread: one that hangs is told, not waited for."""
+    directed: Directed | None = source if hasattr(source, "listen_for") else None
+    if directed is not None:
+        directed.listen_for(tracks)
     answer: queue.Queue[str | Exception] = queue.Queue()
     enough = threading.Event()
 

@@ -270,23 +270,28 @@ def follow(
 
 
 def _teller(feed: "Lake", name: str, *, as_json: bool, every_s: float) -> "Callable[[Step], None]":
-    """Tells how far a follower is, at most every so many seconds."""
+    """Tells how far a follower is, at most every so many seconds; with 0 whenever it is anew."""
     from feltwire.cli import output
     from feltwire.service import behind
 
     done = 0
     told = 0.0
+    last: dict[str, object] = {}
 
     def tell(step: "Step") -> None:
-        nonlocal done, told
+        nonlocal done, told, last
         done += step.posts
         now = time.monotonic()
         if now - told < every_s:
             return
         told = now
         lag = behind(feed.positions()["posts"], step.position)
+        found: dict[str, object] = {"posts": done, "lag": lag, "error": str(step.error) if step.error else None}
+        if found == last and not every_s:  # the end is found by a turn that brings nothing
+            return
+        last = found
         if as_json:
-            output.write_line({"posts": done, "lag": lag, "error": str(step.error) if step.error else None})
+            output.write_line(found)
         else:
             common.talk(f"{name}: {done:,} posts, lag {lag:,}" + (f", waits: {step.error}" if step.error else ""))
 

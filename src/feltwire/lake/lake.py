@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pyarrow as pa
@@ -58,6 +58,36 @@ class Lake:
         span = rollup.Span(since=since, until=until, tracks=tracks, sources=sources, langs=langs, as_of=as_of)
         with _reachable(self.location):
             return rollup.roll_up(self.location, self.owner, span, windows.parse_every(every))
+
+    def windows_before(self, every: str, count: int, until: datetime | None = None) -> datetime | None:
+        """Where the last `count` windows begin, up to `until` or to the newest sum; None where there is no sum.
+
+        The files' statistics tell it: no row is read.
+        """
+        if until is None:
+            with _reachable(self.location):
+                files = rewrite.list_files(open_table(self.location, "windows"), "windows")
+            newest = max((file.newest for file in files if file.newest is not None), default=None)
+        else:
+            newest = until - timedelta(microseconds=1)
+        if newest is None:
+            return None
+        length = timedelta(minutes=windows.parse_every(every))
+        return rollup.floor(newest, length) - (count - 1) * length
+
+    def model(self) -> str | None:
+        """The name of the model that scored the newest posts, by the file that was appended last."""
+        with _reachable(self.location):
+            files = rewrite.list_files(open_table(self.location, "posts"), "posts")
+            if not files:
+                return None
+            newest = max(files, key=lambda file: (file.last, file.folder))
+            where = f"day = {literal(newest.folder.rstrip('/').partition('=')[2])} and log_offset >= {newest.first}"
+            found = Snapshot(self.location, self.owner, ["posts"]).table(
+                f"select model from posts_all where {where} and model is not null order by log_offset desc limit 1"
+            )
+        name: str | None = found["model"][0].as_py() if found.num_rows else None
+        return name
 
     def terms(
         self,

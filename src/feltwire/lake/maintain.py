@@ -14,7 +14,7 @@ from typing import Final
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from feltwire import schema
+from feltwire import metrics, schema
 from feltwire.errors import FeltwireError
 from feltwire.lake import rewrite
 from feltwire.lake.scores import remove_orphans
@@ -77,6 +77,7 @@ class Maintainer:
             files = rewrite.choose(rewrite.list_files(handle, table), table)
             if not files or not rewrite.merge(self.location, table, handle, files, now=self.clock()):
                 break
+            metrics.MERGED_AT.labels(table=table).set(self.clock().timestamp())
             handle = open_table(self.location, table)
         if handle.version() - self._checkpointed.get(table, 0) >= CHECKPOINT_EVERY:
             checkpoint(handle)

@@ -140,6 +140,11 @@ def run_sql(location: Location, owner: Owner, sql: str, *, as_of: datetime | Non
             # A file that maintenance removed while it was being read: ask the table as it is now.
             if attempt == 1 and re.search(r"not found|No such file", str(error)) and "table '" not in str(error):
                 continue
+            unknown = re.search(r"table '(?:[^'.]*\.)*([^'.]*)' not found", str(error))
+            if unknown:
+                raise ConfigError(
+                    f"SQL: there is no table {unknown[1]!r}: known are {', '.join(schema.TABLES)}"
+                ) from error
             raise ConfigError(f"SQL: {str(error).strip()}") from error
     raise LakeError("the lake's files change faster than they can be read")
 

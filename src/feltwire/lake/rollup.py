@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pyarrow as pa
@@ -101,6 +101,11 @@ def count_terms(location: Location, owner: Owner, span: Span, kind: str | None, 
         found = found.rename_columns(_TERMS.names).cast(_TERMS)
     found = found.sort_by([("kind", "ascending"), ("n", "descending"), ("term", "ascending")])
     return _first_of_each(found, "kind", limit)
+
+
+def floor(moment: datetime, length: timedelta) -> datetime:
+    """The start of the window of this length that a moment lies in."""
+    return _MONDAY + (moment - _MONDAY) // length * length
 
 
 def between(column: str, since: datetime | None, until: datetime | None) -> str:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -45,6 +46,17 @@ class Location:
     def remote(self) -> bool:
         """Whether the lake lies on an object store rather than in a folder."""
         return "://" in self.path
+
+    def check(self) -> None:
+        """Raise ConfigError where a file stands in the way of the lake's folder."""
+        if self.remote:
+            return
+        place = Path(self.path).absolute()
+        for above in (place, *place.parents):
+            if os.path.exists(above):
+                if not os.path.isdir(above):
+                    raise ConfigError(f"a lake cannot lie at {self.path!r}: {above} is no folder; name another")
+                return
 
     def uri(self, table: str) -> str:
         """The address of a table, as Delta takes it."""

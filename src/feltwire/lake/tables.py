@@ -56,6 +56,7 @@ def create_tables(location: Location, owner: Owner) -> None:
 
     Raises PositionError when the lake belongs to another pipeline or log, SchemaError when it is newer.
     """
+    location.check()
     if _posts(location) is not None:
         _check_owner(location, owner)  # before anything is made in another's lake
     for table, columns in schema.TABLES.items():
@@ -100,6 +101,7 @@ def _check_owner(location: Location, owner: Owner) -> Owner:
 
 def read_owner(location: Location) -> Owner:
     """Whose lake it is. Raises ConfigError when there is no lake, or one that Feltwire did not make."""
+    location.check()
     handle = _posts(location)
     if handle is None:
         raise ConfigError(f"there is no lake at {location.path!r}: name another, or make one by `feltwire run`")

@@ -6,10 +6,7 @@ nothing that was paid for is paid for again.
 """
 
 import asyncio
-import contextlib
 import random
-import threading
-import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from feltwire.errors import FeltwireError, ModelAwayError, ModelBusyError
 from feltwire.models._limits import Limits, SpentError
+from feltwire.models._loop import LoopThread
 
 HARMLESS: Final = "ok"
 """The text by which the far side is tried when it has refused one."""
@@ -102,10 +100,9 @@ class Caller:
         """`who` names the far side in messages; `price` is what a call for some texts costs."""
         self._call, self._limits, self._who, self._price = call, limits, who, price
         self._batch, self._concurrency, self._patience_s = batch, concurrency, patience_s
-        self.at_end: list[Callable[[], None]] = []
+        self._thread = LoopThread("remote model")
+        self.at_end = self._thread.at_end
         """What is called in the event loop as the last, also when nobody closed; none may hold on to the model."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._starting = threading.Lock()
         self._units: deque[_Unit] = deque()
         self._open: set[str] = set()  # texts that stand in a unit, waiting or under way
         self._done: dict[str, Row | Refusal] = {}
@@ -133,11 +130,7 @@ class Caller:
 
     def run(self, work: "Awaitable[T]") -> T:
         """Do something in the callers' event loop, and wait for it."""
-
-        async def do() -> T:
-            return await work
-
-        return asyncio.run_coroutine_threadsafe(do(), self._running()).result()
+        return self._thread.run(work)
 
     def forget(self) -> None:
         """Drop what was answered, from within the loop: it is of a model that is gone."""
@@ -145,21 +138,7 @@ class Caller:
 
     def close(self) -> None:
         """End the calls and their thread, for good."""
-        with self._starting:
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._end(), loop).result()
-            _stop(loop)
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._starting:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                args = (self._loop, self.at_end)
-                threading.Thread(target=_serve, args=args, name="remote model", daemon=True).start()
-                # A model that nobody closes, but that nobody has any more, ends its thread and connections too.
-                weakref.finalize(self, _stop, self._loop).atexit = False
-            return self._loop
+        self._thread.close(self._end)
 
     async def _end(self) -> None:
         for worker in self._workers:
@@ -399,19 +378,3 @@ class Caller:
                 return False
             self._succeeded(began)
             return True
-
-
-def _stop(loop: asyncio.AbstractEventLoop) -> None:
-    with contextlib.suppress(RuntimeError):  # it has ended already
-        loop.call_soon_threadsafe(loop.stop)
-
-
-def _serve(loop: asyncio.AbstractEventLoop, at_end: list[Callable[[], None]]) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-        for end in at_end:
-            end()
-        loop.run_until_complete(asyncio.sleep(0))  # connections that were let go close their sockets in the next round
-    finally:
-        loop.close()

@@ -122,6 +122,27 @@ def series(source: Source, view: View) -> pa.Table:
     return pa.table(table, schema=SERIES)
 
 
+def category_series(source: Source, view: View) -> list[int]:
+    """How many posts of each window of the view, oldest first, have a category: how many complain.
+
+    From the minute sums where these hold whole windows (those of terms become hours after 48 h), else from the posts.
+    """
+    hours = view.every_s % 3_600 == 0 and view.start.minute == 0
+    summed = view.summed and hours
+    table, time, count = ("terms", "minute", "sum(n)") if summed else ("posts", "event_time", "count(*)")
+    if summed:
+        where = f"kind = 'category' and {predicate.of_sums(view)}"
+    else:
+        where = f"category is not null and {predicate.of_posts(view)}"
+    start, step = int(view.start.timestamp()) * 1_000_000, view.every_s * 1_000_000
+    place = f"(cast({time} as bigint) - {start}) / {step}"
+    found = _table(
+        source, table, f"select {place} place, cast({count} as bigint) n from {table} where {where} group by 1"
+    )
+    counts = dict(zip(found["place"].to_pylist(), found["n"].to_pylist(), strict=True))
+    return [int(counts.get(i, 0)) for i in range(view.windows)]
+
+
 def totals(source: Source, view: View) -> Totals:
     """The sums of the whole range."""
     (row,) = _ask(source, view, _sums_sql(view)).to_pylist()

@@ -13,8 +13,9 @@ from feltwire import metrics, schema
 from feltwire.interfaces import Cursor
 from feltwire.sources._bluesky_host import Link
 from feltwire.sources._bluesky_place import FIRST_TIME_CURSOR, Gap, Place
-from feltwire.sources._bluesky_rows import NAME, Row, refused, tid_time_us, to_batch
+from feltwire.sources._bluesky_rows import NAME, refused, tid_time_us, to_batch
 from feltwire.sources._jetstream import PARSERS, Event
+from feltwire.sources._records import Row
 from feltwire.sources._watchdog import Watchdog
 from feltwire.sources._websocket import ClosedError, Message
 

@@ -21,7 +21,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from feltwire import schema, times
-from feltwire.sources._bluesky_rows import NAME, FrameBytes, Row, refused, tid_number
+from feltwire.sources._bluesky_rows import NAME, FrameBytes, refused, tid_number
+from feltwire.sources._records import Row
 
 POSTS: Final = "app.bsky.feed.post"
 MAX_FRAME_BYTES: Final = 2**20  # a record holds at most 1 MiB; a larger frame is no post
@@ -248,17 +249,17 @@ def _commit_row(did: str, commit: _Commit) -> Row:
         kind,
         post_id,
         revision,
-        did,
-        post.text,
-        _lang(post.langs),
-        post.created_at,
-        _id_of(reply.root) if reply else None,
-        _id_of(reply.parent) if reply else None,
-        _quoted(post.embed) if post.embed else None,
-        f"https://bsky.app/profile/{did}/post/{rkey}",
-        hashtags,
-        mentions,
-        links,
+        author_id=did,
+        text=post.text,
+        lang=_lang(post.langs),
+        created_at=post.created_at,
+        conversation_id=_id_of(reply.root) if reply else None,
+        reply_to_id=_id_of(reply.parent) if reply else None,
+        quote_of_id=_quoted(post.embed) if post.embed else None,
+        url=f"https://bsky.app/profile/{did}/post/{rkey}",
+        hashtags=hashtags,
+        mentions=mentions,
+        links=links,
     )
 
 

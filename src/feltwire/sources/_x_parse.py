@@ -8,13 +8,14 @@ the bytes.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
 
-from feltwire import language, schema, times
+from feltwire import language, schema
+from feltwire.sources import _records
+from feltwire.sources._records import Row
 
 NAME: Final = "x"
 
@@ -30,37 +31,6 @@ _OTHER_EVENTS: Final = frozenset(
     {"undrop", "withheld", "tweet_edit", "scrub_geo", "user_undelete", "user_unsuspend", "user_unprotect"}
     | {"user_withheld", "user_scrub_geo", "user_profile_modification"}
 )
-
-
-class Row(NamedTuple):
-    """A record of `schema.RECORD` without its constant columns; `created_at` is still text."""
-
-    kind: str
-    id: str | None = None
-    revision: int = 0
-    live: bool = False
-    author_id: str | None = None
-    author_handle: str | None = None
-    author_name: str | None = None
-    author_verified: bool | None = None
-    author_location: str | None = None
-    text: str | None = None
-    lang: str | None = None
-    created_at: str | None = None
-    conversation_id: str | None = None
-    reply_to_id: str | None = None
-    quote_of_id: str | None = None
-    repost_of_id: str | None = None
-    likes: int | None = None
-    reposts: int | None = None
-    replies: int | None = None
-    url: str | None = None
-    hashtags: list[str] | None = None
-    mentions: list[str] | None = None
-    links: list[str] | None = None
-    raw: str | None = None
-    refusal: str | None = None
-    payload: str | None = None
 
 
 class Answer(NamedTuple):
@@ -127,31 +97,13 @@ def problem_of(message: dict[str, Any]) -> str | None:
 
 
 def refused(payload: bytes, reason: str) -> Row:
-    """The refusal of what came. Its id is made of its bytes, so that a replay repeats it."""
-    shown = payload[: 4 * schema.MAX_PAYLOAD_CHARS].decode("utf-8", "replace")
-    return Row(
-        schema.REFUSAL,
-        f"{NAME}:{sha256(payload).hexdigest()[:32]}",
-        live=True,
-        refusal=reason[:500],
-        payload=shown[: schema.MAX_PAYLOAD_CHARS].replace("\0", "\ufffd"),
-    )
+    """The refusal of what came from X."""
+    return _records.refusal(NAME, payload, reason)
 
 
 def to_batch(rows: list[Row]) -> pa.RecordBatch:
     """Rows as a batch of `schema.RECORD`."""
-    given = dict(zip(Row._fields, zip(*rows, strict=True), strict=True)) if rows else {}
-    arrays = []
-    for field in schema.RECORD:
-        if field.name == "source":
-            arrays.append(pa.array([NAME] * len(rows), field.type))
-        elif field.name == "created_at" and rows:
-            arrays.append(times.parse_times(list(given["created_at"])))
-        elif field.name in given:
-            arrays.append(pa.array(given[field.name], field.type))
-        else:
-            arrays.append(pa.nulls(len(rows), field.type))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema.RECORD)
+    return _records.to_batch(NAME, rows)
 
 
 def time_of(post_id: str) -> datetime | None:

@@ -14,8 +14,9 @@ from typing import Any, Final
 from feltwire import metrics
 from feltwire.errors import FatalError
 from feltwire.interfaces import Cursor
+from feltwire.sources._records import Row
 from feltwire.sources._x_client import MAX_LINE_BYTES, Backoff, Stream, XError
-from feltwire.sources._x_parse import NAME, Row, parse_line, parse_page, problem_of, refused, to_batch
+from feltwire.sources._x_parse import NAME, parse_line, parse_page, problem_of, refused, to_batch
 from feltwire.sources._x_rules import Rule, changes
 from feltwire.sources._x_session import HEARTBEAT_S, Session, Yielded
 from feltwire.spend import SpentError

@@ -46,7 +46,7 @@ def create_app(state: State) -> FastAPI:
     app.include_router(api.router)
     openapi.install(app)
     problems.refuse(app)
-    mount(app, state)  # the page takes what no route above does
+    app.state.context.closers.append(mount(app, state))  # the page takes what no route above does
     return app
 
 

@@ -106,6 +106,5 @@ def _followers(state: State, end: Position) -> list[dict[str, Any]]:
 
 
 def _model_name(here: Context, lake: Lake) -> str | None:
-    """The name of the model that scored the newest post, or that answers here."""
-    newest = lake.sql("select model from posts where model is not null order by log_offset desc limit 1")
-    return newest["model"][0].as_py() if newest.num_rows else here.batcher.model_name()
+    """The name of the model that scored the newest posts, or that answers here."""
+    return lake.model() or here.batcher.model_name()

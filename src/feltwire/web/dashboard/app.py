@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +19,19 @@ WARM_S: Final = 0.5
 """The page is made so long after the service, so that the service's own start does not wait for it."""
 
 
-def mount(app: FastAPI, state: State) -> None:
-    """Show the page at `/`: whatever no other route of the application takes. Returns at once."""
+def mount(app: FastAPI, state: State) -> Callable[[], None]:
+    """Show the page at `/`: whatever no other route of the application takes. Returns at once, with what ends it."""
     page = _Later(Context(state))
     app.mount("/", page)
     timer = threading.Timer(WARM_S, page.make)
     timer.daemon = True
     timer.start()
+
+    def close() -> None:
+        timer.cancel()
+        page.close()
+
+    return close
 
 
 class _Later:
@@ -34,13 +41,19 @@ class _Later:
         self._context = context
         self._made: ASGIApp | None = None
         self._lock = threading.Lock()
+        self._closers: list[Callable[[], None]] = []
 
     def make(self) -> ASGIApp:
         """The application; made once."""
         with self._lock:
-            made = self._made or create_page(self._context)
+            made = self._made or create_page(self._context, self._closers)
             self._made = made
             return made
+
+    def close(self) -> None:
+        """End what the application does by itself, if it was made; one that is in the making is left alone."""
+        for close in list(self._closers):
+            close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._made is None:
@@ -48,8 +61,8 @@ class _Later:
         await self.make()(scope, receive, send)
 
 
-def create_page(context: Context) -> ASGIApp:
-    """The page's application: Dash for the frame, a socket for everything that changes."""
+def create_page(context: Context, closers: list[Callable[[], None]]) -> ASGIApp:
+    """The page's application: Dash for the frame, a socket for everything that changes. `closers` gets what ends it."""
     from dash import Dash
 
     from feltwire.web.dashboard import compare, explanation, health, layout, session
@@ -66,7 +79,7 @@ def create_page(context: Context) -> ASGIApp:
     explanation.add_csv(app, context)
     add_export(app, context)
     compare.register()
-    health.register(context)
+    closers.append(health.register(context))
     dash = Dash(
         "feltwire",
         server=app,  # type: ignore[arg-type]  # its annotation knows Flask alone

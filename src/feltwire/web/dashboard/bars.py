@@ -37,34 +37,38 @@ def tabs(view: View, kind: str = "tab") -> list[Component]:
     return found
 
 
-_NEEDS: Final = {"bluesky": "needs no account", "mastodon": "needs a token", "x": "needs an API key"}
+_NEEDS: Final = {
+    "bluesky": ("needs no account", '[[sources]]\nuri = "bluesky:"'),
+    "x": (
+        "needs an API key",
+        '# the key stands in the variable FELTWIRE_X_TOKEN\n[[sources]]\nuri = "x:stream"\nspend_limit = 20',
+    ),
+}
+"""What a source needs that is not read here, and what to write into feltwire.toml."""
 
 
 def where(sources: Sequence[str]) -> Component:
-    """On the first start: the sources that this process reads, and what the others need."""
-    shown = {source.partition(":")[0]: True for source in sources} | {
-        name: False for name in _NEEDS if name not in sources
-    }
-    shown = {name: any(source.partition(":")[0] == name for source in sources) for name in shown}
-    return html.Div(
-        [
-            html.Div(
-                [
-                    html.Span(icon("check") if on else None, className="bx"),
-                    html.Span(
-                        [
-                            html.B(words.source_name(name), className="b5"),
-                            html.Br(),
-                            html.Span("is read here" if on else f"is not set up: {_NEEDS[name]}", className="f12 i2"),
-                        ]
-                    ),
-                ],
-                className="where on" if on else "where",
-            )
-            for name, on in shown.items()
-        ],
-        className="wherelist",
-    )
+    """On the first start: the sources that this process reads, of which some can be chosen where there are several, and
+    what to do for the others."""
+    here = list(dict.fromkeys(source.partition(":")[0] for source in sources))
+    several_ = sum(name in words.SOURCES for name in here) > 1
+    boxes = [_read_here(name, switch=several_ and name in words.SOURCES) for name in here]
+    for name, (needs, lines) in _NEEDS.items():
+        if name not in here:
+            text = _where_text(name, f"is not set up: {needs}")
+            boxes.append(button([html.Span(className="bx"), text], kind="where", do="setup", text=lines))
+    return html.Div(boxes, className="wherelist")
+
+
+def _read_here(name: str, *, switch: bool) -> Component:
+    parts = [html.Span(icon("check"), className="bx"), _where_text(name, "is read here")]
+    if switch:
+        return toggle(parts, pressed=True, kind="where on", do="where", source=name)
+    return html.Div(parts, className="where on")
+
+
+def _where_text(name: str, note: str) -> Component:
+    return html.Span([html.B(words.source_name(name), className="b5"), " ", html.Span(note, className="f12 i2")])
 
 
 def phone_nav(view: View) -> list[Component]:
@@ -175,16 +179,16 @@ def scope(view: View, choices: Choices, now: datetime, zone: tzinfo) -> list[Com
         track_menu(view, choices),
         _add_track(view, choices),
         html.Span(className="vr"),
-        _ranges(view),
-        _custom(view, now, zone),
+        ranges(view),
+        custom(view, now, zone),
         html.Span(
             [words.span(mood.start, mood.end, zone), " ", html.Span(zone_text, className="i3")], className="i2 nw when"
         ),
         *narrowing,
         html.Span(className="sp"),
         _window_menu(view),
-        _several("source", "sources", choices.sources, view.sources, words.source_name),
-        _several(
+        several("source", "sources", choices.sources, view.sources, words.source_name),
+        several(
             "lang",
             "languages",
             choices.langs,
@@ -226,12 +230,14 @@ def _add_track(view: View, choices: Choices) -> Component:
     return menu("Add track", items, kind="btn q", icon_name="plus", id_="addtrack", arrow=False)
 
 
-def _ranges(view: View) -> Component:
+def ranges(view: View) -> Component:
+    """The ranges that end now."""
     choices = [(label, key) for key, label in RANGE_LABELS.items()]
     return segments("Time range", "range", choices, "" if view.custom else view.range)
 
 
-def _custom(view: View, now: datetime, zone: tzinfo) -> Component:
+def custom(view: View, now: datetime, zone: tzinfo) -> Component:
+    """A range of one's own: a menu with two times."""
     mood = view.mood(now)
     fields = [
         field("from", "From", mood.start.astimezone(zone).strftime("%Y-%m-%d %H:%M")),
@@ -285,7 +291,8 @@ def _window_menu(view: View) -> Component:
     return menu(text, items, id_="window", right=True)
 
 
-def _several(key: str, plural: str, known: Sequence[str], chosen: Sequence[str], name: Any) -> Component:
+def several(key: str, plural: str, known: Sequence[str], chosen: Sequence[str], name: Any) -> Component:
+    """A menu of which several may be on, or none, which means all; `name` is what each is called."""
     every = list(dict.fromkeys([*chosen, *known]))
     if chosen:
         text = name(chosen[0]) if len(chosen) == 1 else f"{len(chosen)} {plural}"

@@ -61,6 +61,12 @@ class Flag:
     change: float | None
     """Points of net mood."""
     rising: bool
+    until: datetime
+    """The end of its moment, excluded."""
+
+    def holds(self, at: datetime | None) -> bool:
+        """Whether a time lies in its moment."""
+        return at is not None and self.at <= at < self.until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,15 +152,19 @@ def read_board(lake: Lake | Snapshot, view: View, now: datetime, zone: tzinfo = 
         before=before,
         others=others,
         band=moments.usual_range(series),
-        flags=_flags(found, zone, mood.every),
+        flags=flags_of(found, zone, mood.every, view.at),
         finding=moments.finding(series, mood.every, until=now, zone=zone, moments=found),
         expected=expected,
     )
 
 
-def _flags(found: Sequence[moments.Moment], zone: tzinfo, every: timedelta) -> list[Flag]:
-    """The greatest moments as flags, numbered in the order of time."""
-    greatest = sorted(found, key=lambda one: (one.kind == "spike", one.size))[-MAX_FLAGS:]
+def flags_of(found: Sequence[moments.Moment], zone: tzinfo, every: timedelta, at: datetime | None = None) -> list[Flag]:
+    """The greatest moments as flags, numbered in the order of time; among them the one that `at` lies in."""
+
+    def weight(one: moments.Moment) -> tuple[bool, bool, float]:
+        return (at is not None and one.start <= at < one.end, one.kind == "spike", one.size)
+
+    greatest = sorted(found, key=weight)[-MAX_FLAGS:]
     chosen = sorted(greatest, key=lambda one: one.start)
     form = "%H:%M" if every < timedelta(hours=6) else "%d %b"
     return [
@@ -166,6 +176,7 @@ def _flags(found: Sequence[moments.Moment], zone: tzinfo, every: timedelta) -> l
             short=one.start.astimezone(zone).strftime(form),
             change=one.change,
             rising=one.rising,
+            until=one.end,
         )
         for number, one in enumerate(chosen, 1)
     ]

@@ -17,7 +17,7 @@ from feltwire.mood.shares import times
 from feltwire.web.dashboard import data, words
 from feltwire.web.dashboard.attributes import given
 from feltwire.web.dashboard.context import Context
-from feltwire.web.dashboard.export import _line as csv_line
+from feltwire.web.dashboard.export import csv_line
 from feltwire.web.dashboard.feed import article
 from feltwire.web.dashboard.live import Region, encode
 from feltwire.web.dashboard.parts import button, icon
@@ -52,7 +52,7 @@ def read_told(lake: Snapshot, view: View, now: datetime, zone: tzinfo) -> Told:
         end = start + mood.every
     else:
         start, end = moment.start, moment.end
-    flags = data._flags(found, zone, mood.every)
+    flags = data.flags_of(found, zone, mood.every, at)
     places = [flag.at for flag in flags]
     return Told(
         apart=read.explain(lake, mood, start, end),

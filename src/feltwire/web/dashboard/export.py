@@ -39,20 +39,20 @@ def add_export(app: FastAPI, context: Context) -> None:
 
 def _windows(context: Context, view: View) -> Iterator[str]:
     table = read.series(context.lake(), view.mood(context.now()))
-    yield _line(table.column_names)
+    yield csv_line(table.column_names)
     for row in table.to_pylist():
-        yield _line(list(row.values()))
+        yield csv_line(list(row.values()))
 
 
 def _posts(context: Context, view: View) -> Iterator[str]:
     """The newest posts of the view, at most `MAX_POSTS`."""
     table = read.posts(context.lake(), view.mood(context.now()), MAX_POSTS).select(list(_POSTS))
-    yield _line(list(_POSTS))
+    yield csv_line(list(_POSTS))
     for row in table.to_pylist():
-        yield _line(list(row.values()))
+        yield csv_line(list(row.values()))
 
 
-def _line(values: Sequence[Any]) -> str:
+def csv_line(values: Sequence[Any]) -> str:
     """One line; a text that a spreadsheet would take for a formula gets an apostrophe before it."""
     out = io.StringIO()
     csv.writer(out).writerow([_cell(value) for value in values])

@@ -1,6 +1,7 @@
 """Health: the ledger as a sum with its difference, how far behind everything is, and what went wrong."""
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
 from dash import html
@@ -10,27 +11,26 @@ from deltalake.exceptions import DeltaError
 from feltwire import __version__
 from feltwire.errors import LakeError
 from feltwire.lake.reader import Snapshot
-from feltwire.web.dashboard import bars, pages, vitals, words
+from feltwire.web.dashboard import bars, pages, throughput, vitals, words
 from feltwire.web.dashboard.attributes import given
 from feltwire.web.dashboard.context import Context
-from feltwire.web.dashboard.figures import FONT, Figure, wall
 from feltwire.web.dashboard.live import Region, encode
-from feltwire.web.dashboard.parts import button, icon, segments, table, toggle
-from feltwire.web.dashboard.plots import AXIS, PLOT, time_axis
+from feltwire.web.dashboard.parts import button, icon, segments
 from feltwire.web.dashboard.view import View
 from feltwire.web.dashboard.vitals import History, Vitals
-from feltwire.web.dashboard.words import clock, count
+from feltwire.web.dashboard.words import ago, clock, count, duration, pace, seconds, size_words
 
 _TABLES: Final = ("ledger", "dead_letters", "windows", "posts")
 MAX_SHOWN: Final = 400  # characters of a dead letter
 
 
-def register(context: Context) -> None:
-    """Add the page to the tabs and to the pages, and begin to note lag and events."""
+def register(context: Context) -> Callable[[], None]:
+    """Add the page to the tabs and to the pages, and begin to note lag and events. Returns what ends that."""
     history = History(context)
     history.start()
     bars.PAGES["health"] = ("Health", "health")
     pages.EXTRA["health"] = lambda of, view, zone: build(of, view, zone, history)
+    return history.stop
 
 
 def build(context: Context, view: View, zone: tzinfo, history: History) -> list[Region]:
@@ -44,8 +44,8 @@ def build(context: Context, view: View, zone: tzinfo, history: History) -> list[
             found = vitals.read_vitals(snapshot, context, datetime.now(UTC), span, view.extra_value("dead"))
         except (DeltaError, OSError) as error:
             raise LakeError(f"the lake cannot be read: {error}") from error
-        parts = pages.fill(scope=scope(context, found, history), other=layout(found, context, history, view, zone))
-        parts["figure:lagplot"] = encode(figure(found, history, zone))
+        parts = pages.fill(scope=scope(context, found, history), other=layout(found, history, view, zone))
+        parts["figure:lagplot"] = encode(throughput.figure(found, history, zone))
         return parts
 
     show = pages.failed("other", "Health could not be read", "health", "What was received stays in the log.")
@@ -70,7 +70,7 @@ def scope(context: Context, found: Vitals, history: History) -> list[Component]:
     ]
 
 
-def layout(found: Vitals, context: Context, history: History, view: View, zone: tzinfo) -> Component:
+def layout(found: Vitals, history: History, view: View, zone: tzinfo) -> Component:
     """The whole page."""
     return html.Div(
         [
@@ -78,14 +78,14 @@ def layout(found: Vitals, context: Context, history: History, view: View, zone: 
             _ledger(found, view, zone),
             _strip(found, history, zone),
             html.Section(
-                [_throughput(found, history, zone), _dead(found, view, zone)],
+                [throughput.throughput(found, history, zone), _dead(found, view, zone)],
                 className="panel left",
                 **given({"aria-label": "Throughput, lag and dead letters"}),
             ),
             html.Section(
-                [_sources(found), _followers(found, context), _happened(history, zone)],
+                [_sources(found), _followers(found), _happened(history, zone), _tables(found)],
                 className="panel pad right",
-                **given({"aria-label": "Sources and followers"}),
+                **given({"aria-label": "Sources, followers and the lake"}),
             ),
         ],
         className="health",
@@ -170,7 +170,8 @@ def _strip(found: Vitals, history: History, zone: tzinfo) -> Component:
         if pace
         else ("–", "nothing scored by this process")
     )
-    size, unit = words_size(found.size)
+    size, unit = size_words(found.size)
+    merged = f"compacted {ago(found.merged, found.now)}" if found.merged else f"in {len(found.tables)} tables"
     since = f"on since {_day(found.model_since, zone)}" if found.model_since else "nothing scored yet"
     boxes = [
         ("Lag", *lag),
@@ -181,7 +182,7 @@ def _strip(found: Vitals, history: History, zone: tzinfo) -> Component:
             count(found.counts["unscored"]),
             f"in {found.unscored_langs} language{'s' * (found.unscored_langs != 1)}, never guessed",
         ),
-        ("Lake", _unit(size, unit), f"{count(found.files)} files in {len(_ALL)} tables"),
+        ("Lake", _unit(size, unit), f"{count(found.files)} files, {merged}"),
         ("Model", found.model or "none", since),
     ]
     return html.Section(
@@ -200,144 +201,13 @@ def _strip(found: Vitals, history: History, zone: tzinfo) -> Component:
     )
 
 
-_ALL: Final = ("posts", "windows", "terms", "ledger", "dead_letters", "withdrawn", "scores", "corrections")
-
-
 def _unit(value: str, unit: str) -> list[Any]:
     return [value, html.Span(f" {unit}", className="f16 b5 i2")]
-
-
-def words_size(size: int) -> tuple[str, str]:
-    """Bytes as 4.2 GB."""
-    value, unit = float(size), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return (f"{value:.0f}" if unit == "B" or value >= 100 else f"{value:.1f}"), unit
-
-
-def duration(length: timedelta) -> str:
-    """6 d 4 h, 3 h 12 min, 41 s."""
-    seconds = max(0, int(length.total_seconds()))
-    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{seconds} s"
-
-
-def ago(moment: datetime | None, now: datetime) -> str:
-    """0.2 s ago, 41 s ago, 6 min ago."""
-    if moment is None:
-        return "never"
-    seconds = max(0.0, (now - moment).total_seconds())
-    return f"{seconds:.1f} s ago" if seconds < 10 else f"{duration(now - moment)} ago"
 
 
 def _day(moment: datetime, zone: tzinfo) -> str:
     local = moment.astimezone(zone)
     return f"{local.day} {local:%B}"
-
-
-def _throughput(found: Vitals, history: History, zone: tzinfo) -> Component:
-    rows = [[clock(at, zone), count(n)] for at, n in reversed(found.received)]
-    nothing = (
-        []
-        if history.lags
-        else [html.Span("Measured where the engine runs, from when it was started", className="t-none i3")]
-    )
-    return html.Div(
-        [
-            html.Div(
-                [
-                    html.H2("Throughput and lag", className="f16 grow"),
-                    toggle(icon("table"), pressed=False, kind="tool", label="Show as table", table="lagtable"),
-                ],
-                className="row g2",
-            ),
-            html.Div(
-                [
-                    html.Div(
-                        className="figure-slot",
-                        role="img",
-                        **given(
-                            {
-                                "data-figure": "lagplot",
-                                "aria-label": "Posts received a minute, and lag; the table button shows the numbers",
-                            }
-                        ),
-                    ),
-                    html.Span("Received, posts a minute", className="t-mood"),
-                    html.Span("Lag, seconds from received to queryable", className="t-lag"),
-                    *nothing,
-                    html.Div(
-                        table(["Minute", "Received"], rows, caption="Posts received by minute"),
-                        id="lagtable",
-                        className="charttable",
-                        hidden=True,
-                    ),
-                ],
-                className="plot lag",
-            ),
-        ],
-        className="pad",
-    )
-
-
-def figure(found: Vitals, history: History, zone: tzinfo) -> Figure:
-    """Two plots on one time axis: received a minute, and lag."""
-    start, end = found.now - vitals.HISTORY, found.now
-    at = [wall(moment + timedelta(seconds=30), zone) for moment, _ in found.received]
-    many = [n for _, n in found.received]
-    lags = [(wall(moment, zone), value) for moment, value in history.lags]
-    line = {"type": "scatter", "mode": "lines", "line": {"color": "@ink", "width": 1.75}}
-    data: list[Figure] = [
-        {**line, "x": at, "y": many, "name": "Received", "hovertemplate": "%{y:,d} received<extra></extra>"},
-        {
-            **line,
-            "x": [x for x, _ in lags] or [wall(end, zone)],
-            "y": [y for _, y in lags] or [None],
-            "yaxis": "y2",
-            "name": "Lag",
-            "hovertemplate": "%{y:.1f} s<extra></extra>",
-        },
-    ]
-    style = {
-        "x": 1,
-        "xref": "paper",
-        "xanchor": "left",
-        "xshift": 6,
-        "yanchor": "middle",
-        "showarrow": False,
-        "font": {**FONT, "color": "@ink2"},
-    }
-    ends = [{**style, "y": many[-1], "yref": "y", "text": count(many[-1])}] if many else []
-    if lags:
-        ends.append({**style, "y": lags[-1][1], "yref": "y2", "text": f"{lags[-1][1]:.1f}"})
-    return {
-        "data": data,
-        "layout": {
-            **PLOT,
-            "margin": {"l": 48, "r": 56, "t": 26, "b": 22},
-            "xaxis": time_axis(start, end, zone),
-            "yaxis": {
-                **AXIS,
-                "domain": [0.52, 1.0],
-                "range": [0, max([1, *many]) * 1.1],
-                "nticks": 4,
-                "tickformat": ",d",
-            },
-            "yaxis2": {
-                **AXIS,
-                "domain": [0.0, 0.36],
-                "range": [0, max([1.0, *(y for _, y in lags)]) * 1.15],
-                "nticks": 4,
-            },
-            "annotations": ends,
-        },
-    }
 
 
 def _dead(found: Vitals, view: View, zone: tzinfo) -> Component:
@@ -397,7 +267,7 @@ def _sources(found: Vitals) -> Component:
             "pause",
         )
         rows.append(
-            [words.source_name(one.name), state, _pace(one.per_minute), ago(one.last, found.now), count(one.gaps)]
+            [words.source_name(one.name), state, pace(one.per_minute), ago(one.last, found.now), count(one.gaps)]
         )
     nothing = html.P("Nothing has been received yet.", className="i2")
     body = (
@@ -406,29 +276,38 @@ def _sources(found: Vitals) -> Component:
     return html.Div([html.H2("Sources", className="f16"), body])
 
 
-def _pace(value: float) -> str:
-    return count(value) if value >= 10 or not value else f"{value:.1f}"
-
-
-def _followers(found: Vitals, context: Context) -> Component:
+def _followers(found: Vitals) -> Component:
     rows = []
-    end = context.lake().positions()["posts"]
-    for one in getattr(context.state, "followers", tuple)():
-        left = vitals.behind(end, one.position)
-        reached = sum(one.position.values())
-        if one.error:
+    for one in found.followers:
+        if one.state.error:
             state = _state(False, "Trying again", "warn")
-        elif not one.alive:
+        elif not one.state.alive:
             state = _state(False, "Ended", "off")
         else:
-            state = _state(left < 1_000, "Following" if left < 1_000 else "Catching up")
-        rows.append([one.name, state, count(reached), count(left), count(one.posts)])
+            state = _state(one.behind < 1_000, "Following" if one.behind < 1_000 else "Catching up")
+        reached = sum(one.state.position.values())
+        rows.append([one.state.name, state, count(reached), count(one.behind), seconds(one.lag_s)])
     body: Component = html.P(
         "None is configured. A follower brings posts to a database, a file or a webhook.", className="i2"
     )
     if rows:
-        body = _grid(["Follower", "State", "Position", "Records behind", "Posts taken"], rows, "Followers", "fol")
+        body = _grid(["Follower", "State", "Position", "Records behind", "Lag"], rows, "Followers", "fol")
     return html.Div([html.H2("Followers", className="f16"), body])
+
+
+def _tables(found: Vitals) -> Component:
+    rows = [
+        [
+            one.name.replace("_", " ").capitalize(),
+            count(one.rows),
+            count(one.files),
+            " ".join(size_words(one.size)),
+            ago(one.merged, found.now) if one.merged else "–",
+        ]
+        for one in found.tables
+    ]
+    body = _grid(["Table", "Rows", "Files", "Size", "Compacted"], rows, "Tables of the lake", "lak")
+    return html.Div([html.H2("Lake", className="f16"), body])
 
 
 def _happened(history: History, zone: tzinfo) -> Component:

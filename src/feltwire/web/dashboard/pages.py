@@ -8,10 +8,12 @@ from typing import Any, Final
 from feltwire.lake import added_tracks
 from feltwire.lake.reader import Snapshot
 from feltwire.mood import read
-from feltwire.web.dashboard import bars, data, explanation, feed, figures, regions, words
+from feltwire.web.dashboard import bars, chart, data, explanation, feed, figures, words
 from feltwire.web.dashboard.context import Context
 from feltwire.web.dashboard.live import Region, encode
+from feltwire.web.dashboard.now import summary
 from feltwire.web.dashboard.parts import trouble
+from feltwire.web.dashboard.use import lists
 from feltwire.web.dashboard.view import View
 
 Build = Callable[[Context, View, tzinfo], list[Region]]
@@ -100,14 +102,14 @@ def _board(context: Context, view: View, zone: tzinfo) -> Region:
         )
         averages = {label: float(getattr(board.totals, f"avg_{label}")) for label in words.LABELS}
         parts = fill(
-            now=regions.now(board, zone),
-            charthead=regions.chart_head(board),
-            overlay=regions.overlay(board, tuple(figure["layout"]["yaxis"]["range"])),
-            flags=regions.flags(board),
-            charttable=regions.chart_table(board, zone) if view.table else [],
-            averages=regions.averages(board),
-            ringtext=regions.ring_text(board),
-            why=regions.why(board),
+            now=summary(board, zone),
+            charthead=chart.chart_head(board),
+            overlay=chart.overlay(board, tuple(figure["layout"]["yaxis"]["range"])),
+            flags=chart.flags(board),
+            charttable=chart.chart_table(board, zone) if view.table else [],
+            averages=chart.averages(board),
+            ringtext=chart.ring_text(board),
+            why=chart.why(board),
         )
         parts["figure:plot"] = encode(figure)
         parts["figure:ring"] = encode(figures.donut(averages))
@@ -133,7 +135,7 @@ def _without_lists(view: View) -> tuple[Any, ...]:
 def _use(context: Context, view: View, zone: tzinfo) -> Region:
     def compute() -> dict[str, str]:
         found = data.read_use(context.snapshot(), view, context.now())
-        return fill(use=regions.use(found, view))
+        return fill(use=lists(found, view))
 
     key = (_without_lists(view)[:-2], view.emoji, view.terms)
     return Region(

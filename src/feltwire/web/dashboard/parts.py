@@ -8,17 +8,15 @@ what people write stays text. Icons and colours are classes of `assets/*.css`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from dash import html
 from dash.development.base_component import Component
 
-from feltwire.web.dashboard.words import LABELS, label_name, percent
+from feltwire.web.dashboard.words import LABELS, SHORT, label_name, percent
 
 Children = Any
-SHORT: Final = {"negative": "neg", "mixed": "mix", "neutral": "neu", "positive": "pos"}
-"""The class of a sentiment."""
 
 
 def icon(name: str) -> Component:

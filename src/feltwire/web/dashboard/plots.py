@@ -1,10 +1,11 @@
-"""What the figures of Compare and Health have in common."""
+"""What all figures have in common: Plotly's dictionaries, in colours by name, on the reader's own clock."""
 
 from datetime import datetime, tzinfo
-from typing import Final
+from typing import Any, Final
 
-from feltwire.web.dashboard.figures import FONT, Figure, wall
-
+Figure = dict[str, Any]
+FONT: Final = {"family": "Inter, system-ui, sans-serif", "size": 12, "color": "@ink3"}
+HOVER: Final = {"bgcolor": "@ink", "bordercolor": "@ink", "font": {**FONT, "color": "@on-ink"}}
 AXIS: Final[Figure] = {
     "fixedrange": True, "zeroline": False, "tickfont": FONT, "gridcolor": "@line", "ticks": "", "rangemode": "tozero",
 }  # fmt: skip
@@ -20,6 +21,11 @@ PLOT: Final[Figure] = {
     "shapes": [{**_ZERO, "yref": axis, "line": {"color": "@ctl", "width": 1}} for axis in ("y", "y2")],
 }
 """A figure of two plots over one time axis, each with its zero line."""
+
+
+def wall(moment: datetime, zone: tzinfo) -> str:
+    """A time as the axis shows it: Plotly knows no zones, so it is given the reader's own clock."""
+    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def time_axis(start: datetime, end: datetime, zone: tzinfo) -> Figure:

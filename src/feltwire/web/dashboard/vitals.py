@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -10,6 +10,7 @@ from typing import Any, Final
 from feltwire import metrics, schema
 from feltwire.errors import FeltwireError
 from feltwire.lake.reader import Snapshot, literal
+from feltwire.web.context import FollowerState
 from feltwire.web.dashboard.context import Context
 
 SAMPLE_S: Final = 10.0
@@ -47,9 +48,13 @@ class History:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        """Begin to note; the thread ends with the process."""
+        """Begin to note, in a thread that ends by `stop` or with the process."""
         self._seen = summary(metrics.QUERYABLE_SECONDS)
         threading.Thread(target=self._run, name="page-health", daemon=True).start()
+
+    def stop(self) -> None:
+        """Note no more."""
+        self._stop.set()
 
     def _run(self) -> None:
         while not self._stop.wait(SAMPLE_S):
@@ -98,10 +103,11 @@ class History:
     def _say(self, now: datetime, what: str, text: str, after: str) -> None:
         """Something begins (a text), lasts (the same kind of text), or ends (none)."""
         before = self._states.get(what, "")
-        self._states[what] = text
         if text and not before:
+            self._states[what] = text  # its words are those of its beginning, also where they change while it lasts
             self.events.append(Event(at=now, text=text, open=True))
         elif before and not text:
+            self._states[what] = ""
             self.events = deque(
                 (Event(at=one.at, text=one.text) if one.text == before else one for one in self.events), MAX_EVENTS
             )
@@ -139,6 +145,28 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Following:
+    """A follower, and how far behind the lake it is."""
+
+    state: FollowerState
+    behind: int
+    """Records that the lake holds and it has not taken."""
+    lag_s: float
+    """How long ago the first post that it lacks was received; 0.0 where it lacks none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of the lake; `merged`: when this process last merged its small files."""
+
+    name: str
+    rows: int
+    files: int
+    size: int
+    merged: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reason:
     """Why posts died."""
 
@@ -169,10 +197,24 @@ class Vitals:
     unscored_langs: int
     model: str | None
     model_since: datetime | None
-    files: int
-    size: int
-    position: int
+    followers: list[Following]
+    tables: list[Table]
     lag: int | None
+
+    @property
+    def files(self) -> int:
+        """Of all tables."""
+        return sum(one.files for one in self.tables)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tables."""
+        return sum(one.size for one in self.tables)
+
+    @property
+    def merged(self) -> datetime | None:
+        """When a table's small files were last merged."""
+        return max((one.merged for one in self.tables if one.merged is not None), default=None)
 
 
 def read_vitals(lake: Snapshot, context: Context, now: datetime, span: str, reason: str) -> Vitals:
@@ -184,8 +226,6 @@ def read_vitals(lake: Snapshot, context: Context, now: datetime, span: str, reas
     wrong, removed = _compare(lake, everything)
     first = lake.table("select min(minute) at from ledger")["at"][0].as_py()
     model, model_since = _model(lake, now)
-    whole = context.lake()
-    sizes = whole.sizes()
     return Vitals(
         now=now,
         counts=counts,
@@ -200,9 +240,8 @@ def read_vitals(lake: Snapshot, context: Context, now: datetime, span: str, reas
         unscored_langs=_unscored_langs(lake),
         model=model,
         model_since=model_since,
-        files=sum(one["files"] for one in sizes.values()),
-        size=sum(one["bytes"] for one in sizes.values()),
-        position=sum(lake.positions("posts").values()),
+        followers=[_following(lake, one, now) for one in getattr(context.state, "followers", tuple)()],
+        tables=_tables(context.lake().sizes()),
         lag=_lag(context, lake),
     )
 
@@ -311,6 +350,29 @@ def _lag(context: Context, lake: Snapshot) -> int | None:
 def behind(end: dict[int, int], reached: Any) -> int:
     """Records between two positions."""
     return sum(max(0, offset - dict(reached).get(partition, 0)) for partition, offset in end.items())
+
+
+def _following(lake: Snapshot, state: FollowerState, now: datetime) -> Following:
+    end = lake.positions("posts")
+    left = behind(end, state.position)
+    first = None
+    if left:
+        lacks = [f"(log_partition = {p} and log_offset >= {state.position.get(p, 0)})" for p in end]
+        first = lake.table(f"select min(ingested_at) at from posts_all where {' or '.join(lacks)}")["at"][0].as_py()
+    lag_s = max(0.0, (now - first).total_seconds()) if first is not None else 0.0
+    return Following(state=state, behind=left, lag_s=lag_s)
+
+
+def _tables(sizes: Mapping[str, Mapping[str, int]]) -> list[Table]:
+    merged = {
+        sample.labels["table"]: datetime.fromtimestamp(sample.value, UTC)
+        for family in metrics.MERGED_AT.collect()
+        for sample in family.samples
+    }
+    return [
+        Table(name=name, rows=one["rows"], files=one["files"], size=one["bytes"], merged=merged.get(name))
+        for name, one in sizes.items()
+    ]
 
 
 def mean_ms() -> tuple[float, float] | None:

@@ -9,6 +9,8 @@ from feltwire.schema import ALL_TRACKS
 MINUS: Final = "\u2212"
 LABELS: Final = ("negative", "mixed", "neutral", "positive")
 """The sentiments in the one order that the page has for them."""
+SHORT: Final = {"negative": "neg", "mixed": "mix", "neutral": "neu", "positive": "pos"}
+"""The class of a sentiment, and the name of its colours."""
 SOURCES: Final = {"x": "X", "bluesky": "Bluesky", "mastodon": "Mastodon", "simulator": "Simulator"}
 LANGUAGES: Final = {
     "ar": "Arabic",
@@ -139,3 +141,39 @@ def label_name(label: str) -> str:
 def listed(values: Sequence[str], last: str = "and") -> str:
     """One, two and three."""
     return " ".join([", ".join(values[:-1]), last, values[-1]]) if len(values) > 1 else "".join(values)
+
+
+def size_words(size: int) -> tuple[str, str]:
+    """Bytes as 4.2 GB."""
+    value, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return (f"{value:.0f}" if unit == "B" or value >= 100 else f"{value:.1f}"), unit
+
+
+def duration(length: timedelta) -> str:
+    """6 d 4 h, 3 h 12 min, 41 s."""
+    whole = max(0, int(length.total_seconds()))
+    days, hours, minutes = whole // 86_400, whole // 3_600 % 24, whole // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{whole} s"
+
+
+def seconds(value: float) -> str:
+    """0.4 s, 41 s, 6 min."""
+    return f"{value:.1f} s" if value < 10 else duration(timedelta(seconds=value))
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """0.2 s ago, 41 s ago, 6 min ago."""
+    return "never" if moment is None else f"{seconds(max(0.0, (now - moment).total_seconds()))} ago"
+
+
+def pace(value: float) -> str:
+    """Posts a minute: a whole number from ten on, one decimal below."""
+    return count(value) if value >= 9.5 or value == 0 else f"{value:.1f}"

@@ -97,17 +97,26 @@
     keys() { fw.store("keys", keysOn() ? "off" : "on"); showKeys(); },
     sheet() { root.dataset.sheet = root.dataset.sheet === "true" ? "false" : "true"; },
     postspage() { root.dataset.phone = "posts"; scrollTo(0, 0); mark(); },
-    firstgo() { fw.addTrack("field-firstname", "field-firstquery", "firsterror"); },
-    simulated() {
-      const box = $("firsttoml"), text = document.createElement("p"), code = document.createElement("pre"), button = document.createElement("button");
-      text.className = "f12 i2";
-      text.textContent = "In a terminal, beside this one. It has a lake of its own, so nothing of it mixes with what you keep here:";
-      code.textContent = "feltwire demo"; code.tabIndex = 0;
-      button.type = "button"; button.className = "btn s"; button.dataset.do = "copy"; button.dataset.text = "feltwire demo"; button.textContent = "Copy";
-      box.replaceChildren(text, code, button);
+    firstgo() { fw.addTrack("field-firstname", "field-firstquery", "firsterror", true); },
+    simulated() { toCopy("In a terminal, beside this one. It has a lake of its own, so nothing of it mixes with what you keep here:", "feltwire demo"); },
+    setup(node) { toCopy("Into feltwire.toml; it is read when Feltwire is started the next time:", node.dataset.text); },
+    where(node) {
+      const on = node.getAttribute("aria-pressed") !== "true";
+      node.setAttribute("aria-pressed", String(on));
+      node.classList.toggle("on", on);
+      $("firsterror").textContent = "";
+      match("field-firstquery", "firstmatch");
     },
     seeall() { fw.store("seen-all", "true"); fw.start(); fw.drawAll(); },
   };
+  function toCopy(words, lines) {
+    const box = $("firsttoml"), text = document.createElement("p"), code = document.createElement("pre"), button = document.createElement("button");
+    text.className = "f12 i2";
+    text.textContent = words;
+    code.textContent = lines; code.tabIndex = 0;
+    button.type = "button"; button.className = "btn s"; button.dataset.do = "copy"; button.dataset.text = lines; button.textContent = "Copy";
+    box.replaceChildren(text, code, button);
+  }
   document.addEventListener("click", (event) => {
     const node = event.target.closest("[data-do],[data-set],[data-toggle],[data-filter],[data-page],[data-explain]");
     if (!node) return;
@@ -155,9 +164,16 @@
   };
 
   /* ---------- a new track ---------- */
-  fw.addTrack = function (nameId, queryId, errorId) {
-    const name = $(nameId).value, query = $(queryId).value;
-    $(errorId).textContent = "";
+  /* the query, narrowed to the sources that are chosen where several are read; null where none is */
+  function narrowed(query) {
+    const all = [...document.querySelectorAll("#where [data-source]")], on = all.filter((one) => one.getAttribute("aria-pressed") === "true");
+    if (all.length && !on.length) return null;
+    return on.length === all.length ? query : "(" + query + ") (" + on.map((one) => "source:" + one.dataset.source).join(" OR ") + ")";
+  }
+  fw.addTrack = function (nameId, queryId, errorId, first) {
+    const name = $(nameId).value, typed = $(queryId).value, query = first && typed.trim() ? narrowed(typed.trim()) : typed;
+    $(errorId).textContent = query === null ? "Choose one source at least." : "";
+    if (query === null) return;
     fw.ask("track", { name, query }, (answer) => {
       if (answer.error) { $(errorId).textContent = answer.error; return; }
       if (answer.added) { fw.close(); fw.store("seen-all", "true"); fw.toast("Listening for " + answer.added + "."); fw.set("track", answer.added); return; }
@@ -167,7 +183,7 @@
   function match(queryId, boxId) {
     clearTimeout(asking);
     asking = setTimeout(() => {
-      const query = $(queryId).value.trim(), box = $(boxId);
+      const typed = $(queryId).value.trim(), box = $(boxId), query = typed && boxId === "firstmatch" ? narrowed(typed) : typed;
       if (!query) { box.replaceChildren(); return; }
       fw.ask("match", { query }, (answer) => {
         const words = document.createElement("span");

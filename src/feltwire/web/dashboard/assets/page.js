@@ -67,6 +67,7 @@
   }
   fw.take = take;
   function region(id, value) {
+    if (id === "where" && $("where").childElementCount) return;  // what is chosen there stays
     if (id === "feed" || id === "feednote") { fw.feed(id, value); return; }
     if (id === "use" && !fw.fresh && busy($("use"))) { waiting.use = value; return; }
     if (id === "scope" && document.querySelector("#scope details[open]") && !fw.fresh) { waiting.scope = value; return; }
@@ -114,6 +115,14 @@
     clearTimeout(timer);
     timer = setTimeout(connect, wait);
     banner();
+    signedOut();
+  }
+  /* A session that is over looks like a broken line from here: only a plain request says where to sign in. */
+  function signedOut() {
+    const here = location.pathname + location.search;
+    fetch(location.pathname, { headers: { Accept: "text/html" }, redirect: "manual", cache: "no-store" }).then(
+      (answer) => { if (answer.type === "opaqueredirect") location.assign("/login?" + new URLSearchParams({ next: here })); },
+      () => { /* the server is away: the next try tells */ });
   }
   fw.retry = () => { connect(); banner(); };
   function say(message) {

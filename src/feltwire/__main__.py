@@ -1,0 +1,5 @@
+"""`python -m feltwire`."""
+
+from feltwire.cli import main
+
+main()
