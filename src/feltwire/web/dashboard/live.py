@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Watch:
-    """Notices commits. `fast` and `slow` are numbers that grow when something is new, at most every FAST_S or SLOW_S."""
+    """Notices commits. `fast` and `slow` grow when something is new, at most every FAST_S or SLOW_S."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
