@@ -28,6 +28,25 @@ def session(given: Mapping[str, str]) -> Any:
 
     Raises MissingExtraError without pyspark, ConfigError without Java or where Spark does not start.
     """
+    found = running()
+    if found is not None:
+        return found
+    if java_home() is None and shutil.which("java") is None:
+        raise ConfigError("Spark needs Java, and there is none: install Java 17 or 21, or let JAVA_HOME name its folder")
+    conf = {**DEFAULTS, **given}
+    if conf[MASTER].startswith("local"):
+        conf = {**LOCAL, **conf}
+    from pyspark.sql import SparkSession
+
+    try:
+        return SparkSession.builder.config(map=conf).getOrCreate()
+    except Exception as error:  # noqa: BLE001 - of py4j, of pyspark, of Java: all say the same
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"Spark does not start with {MASTER} = {conf[MASTER]!r}: {first}") from error
+
+
+def running() -> Any:
+    """The session that runs already; None: there is none. Raises MissingExtraError without pyspark."""
     try:
         from pyspark.sql import SparkSession
     except ModuleNotFoundError as error:
@@ -35,19 +54,7 @@ def session(given: Mapping[str, str]) -> Any:
         raise MissingExtraError(
             f"training on Spark needs the library {missing!r}: pip install 'feltwire[spark]'"
         ) from error
-    running = SparkSession.getActiveSession()
-    if running is not None:
-        return running
-    if java_home() is None and shutil.which("java") is None:
-        raise ConfigError("Spark needs Java, and there is none: install Java 17 or 21, or let JAVA_HOME name its folder")
-    conf = {**DEFAULTS, **given}
-    if conf[MASTER].startswith("local"):
-        conf = {**LOCAL, **conf}
-    try:
-        return SparkSession.builder.config(map=conf).getOrCreate()
-    except Exception as error:  # noqa: BLE001 - of py4j, of pyspark, of Java: all say the same
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"Spark does not start with {MASTER} = {conf[MASTER]!r}: {first}") from error
+    return SparkSession.getActiveSession()
 
 
 def frame(spark: Any, words: Sequence[Sequence[str]], labels: Ints) -> Any:
