@@ -23,7 +23,9 @@ TREES: dict[str, Any] = {
 
 
 def make(folder: Path, change: Callable[[dict[str, Any]], object] = lambda tensors: None, **head: Any) -> Path:
-    tensors = {name: np.array(value, float if name.endswith(("threshold", "value")) else int) for name, value in TREES.items()}
+    tensors = {
+        name: np.array(value, float if name.endswith(("threshold", "value")) else int) for name, value in TREES.items()
+    }
     change(tensors)
     folder.mkdir(exist_ok=True)
     (folder / "terms.json").write_text(json.dumps({"schema_version": 1, "terms": ["good", "bad"], "norm": "none"}))

@@ -32,7 +32,9 @@ def session(given: Mapping[str, str]) -> Any:
     if found is not None:
         return found
     if java_home() is None and shutil.which("java") is None:
-        raise ConfigError("Spark needs Java, and there is none: install Java 17 or 21, or let JAVA_HOME name its folder")
+        raise ConfigError(
+            "Spark needs Java, and there is none: install Java 17 or 21, or let JAVA_HOME name its folder"
+        )
     conf = {**DEFAULTS, **given}
     if conf[MASTER].startswith("local"):
         conf = {**LOCAL, **conf}
@@ -40,7 +42,7 @@ def session(given: Mapping[str, str]) -> Any:
 
     try:
         return SparkSession.builder.config(map=conf).getOrCreate()
-    except Exception as error:  # noqa: BLE001 - of py4j, of pyspark, of Java: all say the same
+    except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"Spark does not start with {MASTER} = {conf[MASTER]!r}: {first}") from error
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from feltwire.lab.families._classifiers import Weights, centred
 from feltwire.lab.families._features import Many
@@ -127,6 +127,4 @@ def forest_of(learned: Learned, idf: Floats, chosen: Ints, seen: Ints, classes: 
 
     for tree in getattr(model, "trees", [model]):
         roots.append(add(tree._call_java("rootNode")))
-    return Forest(
-        np.array(feature), np.array(threshold), np.array(children), np.array(value), np.array(roots)
-    )
+    return Forest(np.array(feature), np.array(threshold), np.array(children), np.array(value), np.array(roots))
