@@ -102,9 +102,9 @@ def theirs(session: Any, watched: Watched, classifier: str) -> tuple[Any, Any]:
     """(Spark's own probabilities of TEXTS, or the softmax of its margins; the classes that it chooses)."""
     rows = _spark.frame(session, [tokens(text) for text in clean(TEXTS, "social")], np.zeros(len(TEXTS), np.int64))
     said = watched.learned.model.transform(watched.features.of(rows))
-    wanted = "rawPrediction" if classifier == "svm" else "probability"
+    wanted = next(name for name in ("probability", "margins", "rawPrediction") if name in said.columns)
     rows = said.select(wanted, "prediction").collect()
-    numbers = np.array([row[0].toArray() for row in rows])
+    numbers = np.array([row[0] if wanted == "margins" else row[0].toArray() for row in rows])
     if classifier == "svm":  # of two classes ±margin, whose difference would count it twice
         numbers = np.exp(numbers / (2 if numbers.shape[1] == 2 else 1))
         numbers /= numbers.sum(axis=1, keepdims=True)
@@ -169,7 +169,8 @@ def test_trained_measured_and_described(session: Any, tmp_path: Path, monkeypatc
 
 @pytest.mark.slow
 def test_a_grid_goes_on_where_it_was(session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    over = {**SMALL, "folds": 2, "regs": "0.01,0.1", "selects": "10,24", "max_iter": 2}
+    over = {**SMALL, "folds": 2, "regs": "0.01,0.1", "selects": "10,24", "max_iter": 2, "features": "count"}
+    over |= {"min_doc_freq": 1}
     said = fit("spark-grid", tmp_path, invented(60, names=TWO), over).note
     assert "Chosen out of 4 by 2-fold cross-validation: chi-square" in said
     classify, calls = _spark_classifiers.classify, 0

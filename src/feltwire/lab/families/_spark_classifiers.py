@@ -1,5 +1,6 @@
 """MLlib's classifiers, and what they learned as the weights and trees of a bundle: no model of Spark's is kept."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -37,6 +38,32 @@ class Classifying(BaseModel):
         return {"lr": self.regs, "svm": self.regs, "nb": self.smoothings}.get(self.classifier, (0.0,))
 
 
+class OneAgainstRest:
+    """Spark's OneVsRest without its Python part, which would need Python and NumPy on every executor."""
+
+    def __init__(self, models: Sequence[Any]) -> None:
+        self.models = models
+
+    def transform(self, frame: Any) -> Any:
+        """With `margins`, an array of one number a class, and `prediction`, the class of the largest."""
+        from pyspark.ml.functions import vector_to_array
+        from pyspark.sql import functions as f
+
+        margins = []
+        for i, model in enumerate(self.models):
+            names = {model.rawPredictionCol: f"of{i}", model.predictionCol: f"is{i}"}
+            frame = model.copy(names).transform(frame)
+            margins.append(vector_to_array(f.col(f"of{i}"))[1])
+        place = f.array_position("margins", f.array_max("margins")) - 1
+        return frame.withColumn("margins", f.array(*margins)).withColumn("prediction", place.cast("double"))
+
+
+def _one_class(frame: Any, label: int) -> Any:
+    from pyspark.sql import functions as f
+
+    return frame.withColumn("label", (f.col("label") == label).cast("double"))
+
+
 class Learned(NamedTuple):
     """A fitted model of Spark's. It knows the classes that were seen, by their places among these."""
 
@@ -58,8 +85,9 @@ def classify(frame: Any, options: Classifying, strength: float, classes: int, se
             if classes == 2:
                 found = machine.fit(frame)
                 return Learned(found, found.summary().totalIterations < options.max_iter)
-            found = of.OneVsRest(classifier=machine).fit(frame)
-            return Learned(found, all(one.summary().totalIterations < options.max_iter for one in found.models))
+            machines = [machine.fit(_one_class(frame, label)) for label in range(classes)]
+            quick = [one.summary().totalIterations < options.max_iter for one in machines]
+            return Learned(OneAgainstRest(machines), all(quick))
         case "nb":
             return Learned(of.NaiveBayes(smoothing=strength, modelType="multinomial").fit(frame), True)
         case "rf":
