@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -220,7 +221,7 @@ def test_wrong_options(tmp_path: Path) -> None:
 
 def test_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_spark, "running", lambda: None)
-    monkeypatch.setattr(_spark.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(ConfigError, match="Spark needs Java, and there is none: install Java 17 or 21"):
         _spark.session({})

@@ -41,7 +41,7 @@ def session(given: Mapping[str, str]) -> Any:
     from pyspark.sql import SparkSession
 
     try:
-        return SparkSession.builder.config(map=conf).getOrCreate()
+        return SparkSession.builder.config(map=dict[str, Any](conf)).getOrCreate()
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"Spark does not start with {MASTER} = {conf[MASTER]!r}: {first}") from error

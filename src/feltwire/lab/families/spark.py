@@ -154,7 +154,7 @@ class _Folds:
 
 def _write_weights(run: Run, features: Features, weights: Weights) -> None:
     """Without the terms that say nothing, as most buckets do."""
-    says = weights.weight.any(axis=1)
+    says = (weights.weight != 0).max(axis=1)
     says[0] |= not says.any()  # a bundle has a term
     kept, weights = features.chosen[says], weights._replace(weight=weights.weight[says])
     terms = features.terms
