@@ -267,6 +267,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "feltwire"
 
 
+def java_home() -> Path | None:
+    """The folder of Java that the environment names (JAVA_HOME)."""
+    named = os.environ.get("JAVA_HOME")
+    return Path(named) if named else None
+
+
 def load(
     path: Path | None = None, environ: Mapping[str, str] | None = None, over: Mapping[str, Any] | None = None
 ) -> Settings:

@@ -27,6 +27,13 @@ Where = Annotated[
 ]
 Head = Annotated[str, typer.Option("--head", metavar="NAME", help="What the labels are of: sentiment, emotion, …")]
 Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, max=256, help="Threads to work with.")]
+Master = Annotated[
+    str, typer.Option("--master", metavar="URL", help="Of the presets spark-…: local[2], spark://…, yarn.")
+]
+SparkConf = Annotated[
+    list[str] | None,
+    typer.Option("--spark-conf", metavar="KEY=VALUE", help="A setting of Spark's: spark.driver.memory=8g. Repeatable."),
+]
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +57,11 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
             raise ConfigError(f"{option} {one!r}: expected a pair, such as {option} old=new")
         found[key] = value
     return found
+
+
+def spark(master: str, conf: list[str] | None) -> dict[str, str]:
+    """Where and how Spark runs, as `lab.interfaces.Run.spark` has it. Raises ConfigError for what is no pair."""
+    return {**({"spark.master": master} if master else {}), **pairs(conf, "--spark-conf")}
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feltwire.cli import _lab, common
-from feltwire.cli._lab import Threads
+from feltwire.cli._lab import Master, SparkConf, Threads
 from feltwire.cli.common import AsJson, ConfigFile
 from feltwire.errors import ConfigError, FeltwireError
 
@@ -49,6 +49,8 @@ def leaderboard(
         float, typer.Option("--seconds", metavar="S", min=0, help="How long each rate is measured; 0: not at all.")
     ] = 3.0,
     threads: Threads = 1,
+    master: Master = "",
+    spark_conf: SparkConf = None,
     promote: Annotated[
         tuple[str, str] | None,
         typer.Option("--promote", metavar="MEASURE NAME", help="Put the best trained model under this name."),
@@ -79,7 +81,7 @@ def leaderboard(
             raise ConfigError(f"--promote needs one task: expected --tasks {names[0]}, or another")
     uris = list(PEERS) if models is None else _listed(models)
     contenders = entries(_listed(presets), _listed(profiles), uris)
-    how = Settings(seed, threads, _options(settings), max_rows, seconds)
+    how = Settings(seed, threads, _options(settings), max_rows, seconds, _lab.spark(master, spark_conf))
     place = out.expanduser()
     board = run(data.expanduser(), place, task_names=names, contenders=contenders, settings=how, bar=_lab.training_bar)
     options = [("--tasks", tasks), ("--presets", presets), ("--profiles", profiles), ("--models", models or "")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feltwire.cli import _lab, common
-from feltwire.cli._lab import Head, LabelColumn, LabelNames, TextColumn, Threads, Where
+from feltwire.cli._lab import Head, LabelColumn, LabelNames, Master, SparkConf, TextColumn, Threads, Where
 from feltwire.cli.common import AsJson
 from feltwire.errors import ConfigError
 
@@ -63,6 +63,8 @@ def train(
         typer.Option("--neutral-band", metavar="LOW-HIGH", help="Of two sentiments: 0.4-0.6 between is neutral."),
     ] = None,
     threads: Threads = 1,
+    master: Master = "",
+    spark_conf: SparkConf = None,
     as_json: AsJson = False,
     list_presets: Annotated[
         bool, typer.Option("--list", callback=_list_presets, is_eager=True, help="Show the presets and stop.")
@@ -94,7 +96,7 @@ def train(
     plan = Plan(
         preset, head, profile, seed, threads, _lab.pairs(settings, "--set"),
         name=name, version=version, licence=licence, languages=tuple(languages or ()),
-        neutral_band=_band(neutral_band),
+        neutral_band=_band(neutral_band), spark=_lab.spark(master, spark_conf),
     )  # fmt: skip
     with _lab.training_bar(preset) as progress:
         done = run(plan, trained, held, out.expanduser(), sets=sets, remarks=tuple(remarks), progress=progress)

@@ -118,7 +118,7 @@ def _licence(about: About) -> str:
     if about.fitted.licence:
         lines.append(f"The weights that training started from: {about.fitted.licence}.")
     lines.append("The terms of the training texts are those of their publishers; no text is part of the bundle.")
-    if about.manifest.format == "linear":
+    if about.manifest.format in ("linear", "trees"):
         lines.append("Its list of terms holds words and word groups of the training texts.")
     return " ".join(lines)
 

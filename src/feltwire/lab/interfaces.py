@@ -1,7 +1,7 @@
 """What the lab's rooms hand to each other."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -57,13 +57,15 @@ class Run:
     threads: int
     progress: Callable[[str, float, Mapping[str, float]], None]
     """(what is being done, share that is done from 0 to 1, figures to show beside it)."""
+    spark: Mapping[str, str] = field(default_factory=dict)
+    """Where and how Spark runs, by its own names (`spark.master`); what is trained does not depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """What a family says about what it wrote."""
 
-    format: Literal["onnx", "linear"]
+    format: Literal["onnx", "linear", "trees"]
     max_tokens: int
     curve: tuple[Point, ...] = ()
     licence: str = ""

@@ -93,6 +93,8 @@ class Settings:
     """Train on so many rows at most, drawn with the seed; 0: on all."""
     seconds: float = 3.0
     """How long each rate is measured; 0: not at all."""
+    spark: Mapping[str, str] = field(default_factory=dict)
+    """See `train.Plan`."""
 
 
 def entries(preset_names: Sequence[str], profiles: Sequence[str], uris: Sequence[str]) -> list[Entry]:
@@ -225,6 +227,7 @@ def _trained(out: Path, task: Task, entry: Entry, settings: Settings, progress: 
         threads=settings.threads,
         options=over,
         name=f"{entry.preset}-{task.name}",
+        spark=settings.spark,
     )
     folder = out / MODELS / _distinct(name, task, settings, over)
     done = train(plan, task.train, task.validation, folder, progress=progress)

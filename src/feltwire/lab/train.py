@@ -44,6 +44,8 @@ class Plan:
     languages: tuple[str, ...] = ()
     """Empty: any."""
     neutral_band: tuple[float, float] | None = None
+    spark: Mapping[str, str] = field(default_factory=dict)
+    """Where and how Spark runs (`Run.spark`), for the families that need it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def train(
         shutil.rmtree(bundle, ignore_errors=True)
         bundle.mkdir(parents=True)
         (work / "checkpoints").mkdir(exist_ok=True)
-        run = Run(work / "checkpoints", bundle, plan.head, plan.profile, plan.seed, plan.threads, progress)
+        run = Run(work / "checkpoints", bundle, plan.head, plan.profile, plan.seed, plan.threads, progress, plan.spark)
         fitted = preset.family.fit(data, validation, options, run)
         _write(work / "fitted.json", asdict(fitted))
     files = {name: sha256(bundle / name) for name in FILES[fitted.format]}
@@ -144,8 +146,10 @@ def _check_labels(head: str, names: tuple[str, ...]) -> None:
 
 
 def _fingerprint(plan: Plan, options: Mapping[str, Any], data: Dataset, validation: Dataset) -> str:
-    """What two trainings have in common that are the same; the number of threads is not part of it."""
-    digest = new_sha256(json.dumps([asdict(replace(plan, threads=1)), options], sort_keys=True, default=str).encode())
+    """What two trainings have in common that are the same; where they run is not part of it."""
+    planned = asdict(replace(plan, threads=1))
+    del planned["spark"]
+    digest = new_sha256(json.dumps([planned, options], sort_keys=True, default=str).encode())
     for one in (data, validation):
         digest.update(json.dumps([one.name, one.sha256, one.names, one.labels.tolist()]).encode())
         digest.update("\0".join(one.texts).encode("utf-8", "surrogatepass"))

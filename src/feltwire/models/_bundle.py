@@ -28,7 +28,7 @@ GRAPH: Final = "model.onnx"
 TOKENIZER: Final = "tokenizer.json"
 TERMS: Final = "terms.json"
 WEIGHTS: Final = "weights.safetensors"
-FILES: Final = {"onnx": (GRAPH, TOKENIZER), "linear": (TERMS, WEIGHTS)}
+FILES: Final = {"onnx": (GRAPH, TOKENIZER), "linear": (TERMS, WEIGHTS), "trees": (TERMS, WEIGHTS)}
 """The files that a bundle of each format has beside `model.json`."""
 OUTSIDE: Final = "O"  # the tag of a token in no entity; the others are B-<entity> and I-<entity>
 
@@ -114,7 +114,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: int
-    format: Literal["onnx", "linear"] = "onnx"  # what the other files are, and so which runtime reads them
+    format: Literal["onnx", "linear", "trees"] = "onnx"  # what the other files are, and so which runtime reads them
     name: _Name
     version: _Name
     description: str = ""

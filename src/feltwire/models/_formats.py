@@ -10,6 +10,7 @@ from feltwire.models._bundle import Band, read_manifest
 from feltwire.models._linear import LinearModel
 from feltwire.models._onnx import OnnxModel
 from feltwire.models._session import RuntimeName
+from feltwire.models._trees import TreesModel
 
 
 class BundleOptions(BaseModel):
@@ -44,4 +45,6 @@ def open_bundle(
         manifest = manifest.with_band(neutral_band)
     if manifest.format == "linear":
         return LinearModel(folder, manifest, threads=threads)
+    if manifest.format == "trees":
+        return TreesModel(folder, manifest, threads=threads)
     return OnnxModel(folder, manifest, threads=threads, runtime=runtime)

@@ -1,7 +1,7 @@
 """The features of linear models: n-grams of words, counted and weighed (TF-IDF), the same in training and serving.
 
 `terms.json` says which: a list of terms, whose places in it are the features, or a number of buckets that terms are
-hashed into (the lower bits of XXH32 of the term in UTF-8).
+hashed into (the lower bits of XXH32 of the term in UTF-8; with `"hash": "murmur3"` of MurmurHash3, as Spark has it).
 """
 
 import json
@@ -17,6 +17,7 @@ from xxhash import xxh32_intdigest
 
 from feltwire.characters import MARKS, WORD
 from feltwire.errors import ModelError
+from feltwire.models._murmur import murmur3
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -35,6 +36,7 @@ class Terms(BaseModel):
     ngrams: tuple[Annotated[int, Field(ge=1, le=8)], Annotated[int, Field(ge=1, le=8)]] = (1, 1)  # from, to
     terms: tuple[str, ...] | None = None
     buckets: Annotated[int, Field(ge=2, le=2**24)] | None = None  # a power of two
+    hash: Literal["murmur3"] | None = None  # of buckets; none: XXH32
     sublinear: bool = False  # 1 + ln(count) in place of the count
     norm: Literal["l2", "none"] = "l2"
 
@@ -44,6 +46,8 @@ class Terms(BaseModel):
             raise ValueError("expected either terms or buckets")
         if self.buckets is not None and self.buckets & (self.buckets - 1):
             raise ValueError("buckets: expected a power of two")
+        if self.hash is not None and self.buckets is None:
+            raise ValueError("hash: a list of terms has none")
         if self.terms is not None and len(set(self.terms)) != len(self.terms):
             raise ValueError("a term stands twice")
         if self.ngrams[0] > self.ngrams[1]:
@@ -121,33 +125,39 @@ class Counter:
         self._places = None if terms.terms is None else {term: i for i, term in enumerate(terms.terms)}
         self._width = terms.width
         self._max_tokens = max_tokens
+        self._hash = murmur3 if terms.hash == "murmur3" else _xxh32
 
     def count(self, texts: Iterable[str]) -> tuple[Rows, npt.NDArray[np.bool_]]:
         """(the counts of each text's terms, bool[texts]: it has more tokens than `max_tokens` and was cut there)."""
         found: list[int] = []
+        seen: dict[str, int] = {}  # of buckets: the number of each term, which is hashed once
         lengths: list[int] = []
         cut: list[bool] = []
         for text in texts:
             words = tokens(text)
             cut.append(len(words) > self._max_tokens)
             before = len(found)
-            found += self._features(words[: self._max_tokens])
+            found += self._features(words[: self._max_tokens], seen)
             lengths.append(len(found) - before)
         ids = np.array(found, np.int64)
         if self._places is None:
-            ids &= self._width - 1
+            ids = (self._hash(list(seen)) & (self._width - 1))[ids]
         keys = np.repeat(np.arange(len(lengths)), lengths) * self._width + ids
         keys, counts = np.unique(keys, return_counts=True)
         rows, ids = np.divmod(keys, max(self._width, 1))
         starts = np.searchsorted(rows, np.arange(len(lengths) + 1))
         return Rows(starts, ids, counts.astype(np.float64)), np.array(cut, np.bool_)
 
-    def _features(self, words: list[str]) -> list[int]:
+    def _features(self, words: list[str], seen: dict[str, int]) -> list[int]:
         every = grams(words, self._ngrams)
         if self._places is None:
-            return [xxh32_intdigest(term.encode("utf-8", "replace")) for term in every]
+            return [seen.setdefault(term, len(seen)) for term in every]
         get = self._places.get
         return [place for term in every if (place := get(term)) is not None]
+
+
+def _xxh32(terms: Sequence[str]) -> Ints:
+    return np.array([xxh32_intdigest(term.encode("utf-8", "replace")) for term in terms], np.int64)
 
 
 def to_json(terms: Terms) -> Any:

@@ -83,13 +83,18 @@ def classify(data: Labelled, options: Classifying, seed: int) -> Weights:
         weight, bias = fitted.coef_.T, fitted.intercept_
         if weight.shape[1] == 1:  # of two classes: the logit of the second, the first being 0
             weight, bias = np.hstack([np.zeros_like(weight), weight]), np.array([0.0, bias[0]])
+    rounds = np.max(getattr(fitted, "n_iter_", 0))
+    return centred(weight, bias, seen, data.classes, converged=bool(rounds < options.max_iter))
+
+
+def centred(weight: Floats, bias: Floats, seen: Ints, classes: int, *, converged: bool) -> Weights:
+    """Weights for all classes out of those for the classes that were seen; the others are never answered."""
     # A softmax does not mind what all classes have in common. Without it the largest logit is never below 0, and so
     # far above that of a class that was never seen; and float32 keeps more digits of what differs.
     weight, bias = weight - weight.mean(axis=1, keepdims=True), bias - bias.mean()
-    every_weight, every_bias = np.zeros((data.width, data.classes)), np.full(data.classes, UNSEEN)
+    every_weight, every_bias = np.zeros((len(weight), classes)), np.full(classes, UNSEEN)
     every_weight[:, seen], every_bias[seen] = weight, bias
-    rounds = np.max(getattr(fitted, "n_iter_", 0))
-    return Weights(every_weight, every_bias, bool(rounds < options.max_iter))
+    return Weights(every_weight, every_bias, converged)
 
 
 def _estimator(options: Classifying, seed: int) -> Any:

@@ -1,8 +1,6 @@
 """Hashed against counted terms, chi-square selection, and a grid searched by cross-validation."""
 
-import json
 from collections.abc import Mapping
-from hashlib import sha256
 from itertools import product
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -23,6 +21,7 @@ from feltwire.lab.families._features import (
     vocabulary,
     words_of,
 )
+from feltwire.lab.families._grid import folds_of, kept_in, search
 from feltwire.lab.interfaces import Dataset, Fitted, Run
 from feltwire.lab.metrics import measure
 from feltwire.models._terms import Floats, Ints, Terms
@@ -115,36 +114,13 @@ def _search(counts: Labelled, train: Dataset, options: Options, run: Run) -> tup
     choices = [_Choice(select, c) for select, c in product(options.selects, options.cs or (options.c,))]
     if len(choices) == 1:
         return choices[0], {}
-    agreed = [options.model_dump(mode="json"), run.profile, run.seed, train.names, train.labels.tolist()]
-    digest = sha256(json.dumps(agreed).encode())
-    digest.update("\0".join(train.texts).encode("utf-8", "surrogatepass"))
-    path = run.folder / f"grid-{digest.hexdigest()[:16]}.json"
-    done: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
-    folds = _folds(train.labels, options.folds, run.seed)
-    for i, (choice, fold) in enumerate(product(choices, range(options.folds))):
-        key = f"{choice.select} {choice.c:g} {fold}"
-        if key not in done:
-            settings = options.model_copy(update={"c": choice.c})
-            done[key] = _score(counts, folds == fold, choice.select, settings, run.seed)
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(done))
-            part.replace(path)
-        run.progress("searching the grid", (i + 1) / (len(choices) * options.folds), {"score": done[key]})
-    table = {
-        choice: float(np.mean([done[f"{choice.select} {choice.c:g} {fold}"] for fold in range(options.folds)]))
-        for choice in choices
-    }
-    return max(choices, key=lambda choice: table[choice]), table
+    folds = folds_of(train.labels, options.folds, run.seed)
 
+    def score(choice: _Choice, fold: int) -> float:
+        settings = options.model_copy(update={"c": choice.c})
+        return _score(counts, folds == fold, choice.select, settings, run.seed)
 
-def _folds(labels: Ints, folds: int, seed: int) -> Ints:
-    """The fold of each row, of every class as many in each as can be."""
-    dice = np.random.default_rng(seed)
-    found = np.zeros(len(labels), np.int64)
-    for label in np.unique(labels):
-        rows = dice.permutation(np.flatnonzero(labels == label))
-        found[rows] = (np.arange(len(rows)) + dice.integers(folds)) % folds
-    return found
+    return search(choices, options.folds, kept_in(options, train, run), score, run)
 
 
 def _score(counts: Labelled, held: npt.NDArray[np.bool_], select: int, options: Options, seed: int) -> float:
