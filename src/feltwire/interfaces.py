@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,6 @@ class Source(Protocol):
         ...
 
 
-@runtime_checkable
 class Searchable(Protocol):
     """A source that can also be asked for a period of the past: what a backfill reads. Threads may share it."""
 

@@ -9,6 +9,7 @@ import typer
 
 from feltwire import __version__
 from feltwire.cli import (
+    backfill,
     build,
     change,
     evaluate,
@@ -81,6 +82,7 @@ def _main(
 
 for _group in (
     run,
+    backfill,
     query,
     score,
     explain,

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
