@@ -23,7 +23,7 @@ def test_a_backfill_that_is_killed(tmp_path: Path, record_property: Callable[[st
     """Killed at seeded random instants while eight slices are pulled under 429s: each post once, no slice twice."""
     dice = random.Random(SEED)
     with Past(SEED, days_ago(5), SLICES * 15, POSTS_A_MINUTE) as past:
-        past.requests_a_window = 12
+        past.requests_a_window = 4
         commands = Commands(tmp_path, past)
         again: set[str] = set()
         began = time.monotonic()

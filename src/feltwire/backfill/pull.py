@@ -94,8 +94,8 @@ class Pulled:
     error: FeltwireError | None = None
 
 
-def pull(task: Task, slices: Sequence[Slice], stop: threading.Event) -> Iterator[Pulled | None]:
-    """Pull slices in parallel and stage each; yields them as they are done, and None now and then meanwhile.
+def pull(task: Task, slices: Sequence[Slice], stop: threading.Event) -> Iterator[list[Pulled]]:
+    """Pull slices in parallel and stage each; yields those that are done, and an empty list now and then meanwhile.
 
     What is yielded with pages is staged. A slice that fails for good does not keep the others; where none succeeds,
     or the settings are wrong, it gives up. Raises FatalError, DestinationError.
@@ -114,17 +114,13 @@ def pull(task: Task, slices: Sequence[Slice], stop: threading.Event) -> Iterator
                 while left and len(running) < 2 * task.parallel:
                     running.add(pool.submit(_pull_one, task, left.pop(), stopped))
                 done, running = wait(running, timeout=_WAIT_S, return_when=FIRST_COMPLETED)
-                for future in done:
-                    pulled = future.result()
-                    if pulled is None:
-                        continue
-                    succeeded |= pulled.staged is not None
-                    failures += pulled.error is not None
-                    if pulled.error is not None and not succeeded and failures >= min(task.parallel, len(slices)):
-                        raise pulled.error
-                    yield pulled
-                if not done:
-                    yield None
+                results = [pulled for future in done if (pulled := future.result()) is not None]
+                errors = [pulled.error for pulled in results if pulled.error is not None]
+                succeeded |= len(results) > len(errors)
+                failures += len(errors)
+                if errors and not succeeded and failures >= min(task.parallel, len(slices)):
+                    raise errors[-1]
+                yield results
         finally:
             halt.set()
             pool.shutdown(wait=True, cancel_futures=True)

@@ -14,14 +14,15 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice, takewhile
 from typing import Final, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
 
 from feltwire import registry, schema
-from feltwire.backfill.known import Known, of_slice
-from feltwire.backfill.pull import Pulled, Task, pull
+from feltwire.backfill.known import Known, Part, between, of_slice, posts_position
+from feltwire.backfill.pull import Task, pull
 from feltwire.backfill.slices import Slice
 from feltwire.backfill.staging import Folder, Scores, Staged
 from feltwire.errors import ClaimError, FatalError, FeltwireError, LakeError, LogError, RetryableError
@@ -32,8 +33,9 @@ from feltwire.plan import Plan
 from feltwire.service import Service, behind
 
 _POLL_S: Final = 0.2
-_LOOK_S: Final = 0.5  # between two looks at how far the lake is
+_LOOK_S: Final = 1.0  # between two looks at how far the lake is
 _LEVEL_EVERY_S: Final = 600.0  # the lake has all that is older than this, before it is asked what it has
+_AT_A_TIME: Final = 16  # slices, in one question to the lake
 _STUCK_S: Final = 600.0
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 10.0
@@ -113,13 +115,15 @@ class Backfill:
             if close:
                 resources.callback(close)
             self._log = log
+            self._key = hashlib.sha256(f"{self._plan.pipeline}\0{log.identity}".encode()).hexdigest()[:6]
+            if self._all_finished():
+                return self._end()
             resources.enter_context(self._service)
             self._lake = self._open_lake()
             if not self._wait_level():
                 return self._end()
             slices = self._task.slices
             self._known = Known(self._lake, self._task.source.name, slices[0].start, slices[-1].end)
-            self._key = hashlib.sha256(f"{self._plan.pipeline}\0{log.identity}".encode()).hexdigest()[:6]
             left = self._feed_staged()
             for attempt in (1, 2):
                 self._pull(left)
@@ -132,6 +136,13 @@ class Backfill:
                 self._settle()
         return self._end()
 
+    def _all_finished(self) -> bool:
+        names, scored = self._task.staging.names(), self._scores.names()
+        if any(self._task.name(one) not in names or self._scores_name(one) not in scored for one in self._task.slices):
+            return False
+        self.report.pulled = self.report.finished = self.report.slices
+        return True
+
     def _end(self) -> Report:
         self.report.stopped = self.stop.is_set() and self.report.finished < self.report.slices
         self._observe(self.report)
@@ -140,7 +151,8 @@ class Backfill:
     def _feed_staged(self) -> list[Slice]:
         """Append what was pulled before and is not finished; returns the slices that are to be pulled."""
         names, scored = self._task.staging.names(), self._scores.names()
-        left = []
+        left: list[Slice] = []
+        found: list[tuple[Slice, Staged]] = []
         for one in self._task.slices:
             if self.stop.is_set():
                 break
@@ -154,38 +166,46 @@ class Backfill:
                 left.append(one)
             else:
                 self.report.pulled += 1
-                self._feed(one, staged)
+                found.append((one, staged))
+            if len(found) == _AT_A_TIME or (found and one == self._task.slices[-1]):
+                self._feed(found)
+                found = []
             self._tick()
         return left
 
     def _pull(self, slices: Sequence[Slice]) -> None:
         for pulled in pull(self._task, slices, self.stop):
-            if pulled is not None:
-                self._take(pulled)
+            for each in pulled:
+                if each.error is not None:
+                    _log.warning("slice %s: %s", each.slice.name, each.error)
+                    self.report.failed[each.slice] = str(each.error)
+            found = [(each.slice, each.staged) for each in pulled if each.staged is not None]
+            self.report.pulled += len(found)
+            if found:
+                self._feed(found)
             self._tick()
 
-    def _take(self, pulled: Pulled) -> None:
-        if pulled.staged is None:
-            _log.warning("slice %s: %s", pulled.slice.name, pulled.error)
-            self.report.failed[pulled.slice] = str(pulled.error)
-            return
-        self.report.pulled += 1
-        self._feed(pulled.slice, pulled.staged)
-
-    def _feed(self, one: Slice, staged: Staged) -> None:
-        """Append what is new of a slice to the log."""
+    def _feed(self, found: Sequence[tuple[Slice, Staged]]) -> None:
+        """Append what is new of some slices to the log."""
         if time.monotonic() - self._level_at > _LEVEL_EVERY_S and not self._wait_level():
             return
-        limit = staged.limit
-        records = of_slice(self._task.source.parse([bytes(page) for page in staged.pages], limit=limit), one)
-        fresh = self._patiently(lambda: self._known.fresh(records, one, staged.pulled_at))
+        parts = [Part(one, self._records(one, staged), staged.pulled_at) for one, staged in found]
+        fresh = self._patiently(partial(self._known.fresh, parts))
         if fresh is None:
             return
         duplicates = self._append(fresh)
-        ids = frozenset(records["id"].to_pylist())
-        self.report.posts += len(ids)
+        ends = self._patiently(self._log.ends)
+        if ends is None:
+            return
+        for part in parts:
+            ids = frozenset(part.records["id"].to_pylist())
+            self.report.posts += len(ids)
+            self._fed.append(_Fed(part.slice, ids, ends))
         self.report.new += max(0, fresh.num_rows - duplicates)
-        self._fed.append(_Fed(one, ids, self._log.ends()))
+
+    def _records(self, one: Slice, staged: Staged) -> pa.RecordBatch:
+        pages = [bytes(page) for page in staged.pages]
+        return of_slice(self._task.source.parse(pages, limit=staged.limit), one)
 
     def _append(self, records: pa.RecordBatch) -> int:
         """Make records durable, however long that takes; returns how many the log knew."""
@@ -221,26 +241,26 @@ class Backfill:
             self._pause(_POLL_S)
             return
         reached = self._reached()
-        while self._fed and not behind(self._fed[0].ends, reached):
-            fed = self._fed[0]
-            if self._patiently(partial(self._write_scores, fed)) is None:
+        while there := list(islice(takewhile(lambda fed: not behind(fed.ends, reached), self._fed), _AT_A_TIME)):
+            if self._patiently(partial(self._write_scores, there)) is None:
                 return
-            self._fed.popleft()
-            self.report.finished += 1
+            for _ in there:
+                self._fed.popleft()
+            self.report.finished += len(there)
         self._observe(self.report)
 
-    def _write_scores(self, fed: _Fed) -> bool:
-        one, name = fed.slice, self._task.source.name
+    def _write_scores(self, there: Sequence[_Fed]) -> bool:
+        name = self._task.source.name
+        times = " or ".join(between("event_time", fed.slice.start, fed.slice.end) for fed in there)
         found = self._lake.sql(
             f"select id, revision, {', '.join(SCORE_COLUMNS)} from posts where source = {literal(name)} "
-            f"and event_time >= {literal(one.start)} and event_time < {literal(one.end)} order by id, revision"
+            f"and ({times}) order by id, revision"
         )
-        posts = [
-            {key: value for key, value in row.items() if value is not None}
-            for row in found.to_pylist()
-            if row["id"] in fed.ids
-        ]
-        self._scores.write(self._scores_name(one), msgspec.json.encode(Scores(name, one.start, one.end, posts)))
+        rows = [{key: value for key, value in row.items() if value is not None} for row in found.to_pylist()]
+        for fed in there:
+            one = fed.slice
+            posts = [row for row in rows if row["id"] in fed.ids]
+            self._scores.write(self._scores_name(one), msgspec.json.encode(Scores(name, one.start, one.end, posts)))
         return True
 
     def _scores_name(self, one: Slice) -> str:
@@ -277,7 +297,7 @@ class Backfill:
 
     def _reached(self) -> Position:
         """How far the lake is. Raises RetryableError where it has something to do and does not move."""
-        found = self._patiently(lambda: self._lake.positions()["posts"]) or {}
+        found = self._patiently(partial(posts_position, self._lake)) or {}
         self._looked_at = now = time.monotonic()
         if found != self._moved[1] or (not self._fed and self._level_at > float("-inf")):
             self._moved = (now, found)
