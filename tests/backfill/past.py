@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
@@ -26,10 +27,10 @@ from feltwire.logs.sqlite import Options, SqliteLog
 WORDS = ("I love these cats", "cats are awful", "cats again", "what lovely cats", "I hate wet cats")
 
 
-def _forget(request: Any, client_address: Any) -> None:
-    """What a killed command leaves behind: a connection that breaks off."""
+def _tell_unless_gone(request: Any, client_address: Any) -> None:
+    """Print what a server's thread raised, but not that a killed command's connection has broken off."""
     if not isinstance(sys.exc_info()[1], OSError):
-        raise
+        traceback.print_exc()
 
 
 def days_ago(days: int) -> datetime:
@@ -59,7 +60,7 @@ class Past(XServer):
         moments = sorted(self.dice.sample(range(span_ms), total))
         self.posts = [self._post(n, start + timedelta(milliseconds=ms)) for n, ms in enumerate(moments)]
         self._times = [time_of(post) for post in self.posts]
-        self._http.handle_error = _forget  # type: ignore[method-assign]
+        self._http.handle_error = _tell_unless_gone  # type: ignore[method-assign]
 
     def _post(self, number: int, at: datetime) -> Json:
         if number % 10 == 9:
@@ -160,12 +161,13 @@ class Commands:
         return report
 
     def start(self, *more: str) -> "Running":
-        return Running(
-            subprocess.Popen(
-                self.arguments("--yes", *more), cwd=self.folder, env=self.env(), stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=(self.folder / "stderr").open("ab"), start_new_session=True,
-            )
-        )  # fmt: skip
+        with (self.folder / "stderr").open("ab") as told:
+            return Running(
+                subprocess.Popen(
+                    self.arguments("--yes", *more), cwd=self.folder, env=self.env(), stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL, stderr=told, start_new_session=True,
+                )
+            )  # fmt: skip
 
     def slices(self) -> list[Slice]:
         return cut(*self.past.period, self.every)
