@@ -41,6 +41,7 @@ class Slice:
 def cut(start: datetime, end: datetime, alias: str) -> list[Slice]:
     """The slices from `start` on, before `end`, each as long as a pandas offset alias says; the last may be shorter.
 
+    A single second that is left at the end, as of an end that is included, belongs to the slice before it.
     Of an alias that has no fixed length (`MS`, `W`, `B`) the slices begin where pandas' dates lie, and the first one
     at `start`. Raises ConfigError for an alias that is none, for no period, and for more than MAX_SLICES slices.
     """
@@ -49,7 +50,8 @@ def cut(start: datetime, end: datetime, alias: str) -> list[Slice]:
         raise ConfigError(f"--start {start:%Y-%m-%dT%H:%M:%S} is not before --end {end:%Y-%m-%dT%H:%M:%S} (UTC)")
     step = fixed_length(alias)
     bounds = [start]
-    for at in _by_pandas(start, end, alias) if step is None else _steps(start, end, step):
+    last = end - _SECOND
+    for at in _by_pandas(start, last, alias) if step is None else _steps(start, last, step):
         if at > bounds[-1]:
             bounds.append(at)
         if len(bounds) > MAX_SLICES:
@@ -104,8 +106,8 @@ def _by_pandas(start: datetime, end: datetime, alias: str) -> Iterator[datetime]
     while (when := at.floor("s").to_pydatetime()) < end:
         yield when
         following = at + offset
-        if following <= at:
-            raise ConfigError(f"--slice {alias!r} does not lead forward in time")
+        if following < at + _SECOND:
+            raise ConfigError(f"--slice {alias!r} is too short: a slice is a second at least")
         at = following
 
 
