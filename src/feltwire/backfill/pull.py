@@ -94,11 +94,13 @@ class Pulled:
     error: FeltwireError | None = None
 
 
-def pull(task: Task, slices: Sequence[Slice], stop: threading.Event) -> Iterator[list[Pulled]]:
+def pull(
+    task: Task, slices: Sequence[Slice], stop: threading.Event, *, gives_up: bool = True
+) -> Iterator[list[Pulled]]:
     """Pull slices in parallel and stage each; yields those that are done, and an empty list now and then meanwhile.
 
-    What is yielded with pages is staged. A slice that fails for good does not keep the others; where none succeeds,
-    or the settings are wrong, it gives up. Raises FatalError, DestinationError.
+    What is yielded with pages is staged. A slice that fails for good does not keep the others; where the settings
+    are wrong or, with `gives_up`, the first ones all fail, it ends. Raises FatalError, DestinationError.
     """
     left = list(reversed(slices))
     running: set[Future[Pulled | None]] = set()
@@ -118,7 +120,7 @@ def pull(task: Task, slices: Sequence[Slice], stop: threading.Event) -> Iterator
                 errors = [pulled.error for pulled in results if pulled.error is not None]
                 succeeded |= len(results) > len(errors)
                 failures += len(errors)
-                if errors and not succeeded and failures >= min(task.parallel, len(slices)):
+                if gives_up and errors and not succeeded and failures >= min(task.parallel, len(slices)):
                     raise errors[-1]
                 yield results
         finally:

@@ -126,7 +126,7 @@ class Backfill:
             self._known = Known(self._lake, self._task.source.name, slices[0].start, slices[-1].end)
             left = self._feed_staged()
             for attempt in (1, 2):
-                self._pull(left)
+                self._pull(left, gives_up=attempt == 1)
                 left = sorted(self.report.failed)
                 if not left or self.stop.is_set():
                     break
@@ -173,8 +173,8 @@ class Backfill:
             self._tick()
         return left
 
-    def _pull(self, slices: Sequence[Slice]) -> None:
-        for pulled in pull(self._task, slices, self.stop):
+    def _pull(self, slices: Sequence[Slice], *, gives_up: bool) -> None:
+        for pulled in pull(self._task, slices, self.stop, gives_up=gives_up):
             for each in pulled:
                 if each.error is not None:
                     _log.warning("slice %s: %s", each.slice.name, each.error)
