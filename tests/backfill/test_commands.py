@@ -59,7 +59,7 @@ def test_a_limit_takes_the_newest_of_each_slice(past: Past, tmp_path: Path) -> N
     report = commands.finish("--limit-per-slice", "7")
     assert (report["finished"], report["posts"]) == (4, 28)
     wanted = past.expected()
-    newest = {}
+    newest: dict[str, str] = {}
     for one in commands.slices():
         found = past.between(one.start, one.end, "cats")[-7:]
         newest |= {f"x:{post['id']}": wanted[f"x:{post['id']}"] for post in found}

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 TOKEN = "AAAA-secret"
@@ -105,7 +105,7 @@ class XServer:
         self._thread = threading.Thread(target=lambda: self._http.serve_forever(0.05), name="x server")
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
-    def __enter__(self) -> "XServer":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
