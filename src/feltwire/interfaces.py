@@ -1,6 +1,7 @@
 """The Protocols between the rooms. Each has one to three methods and an in-memory twin (`logs/memory.py`, …)."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -31,6 +32,45 @@ class Source(Protocol):
         source returns at its end. The source reconnects by itself and raises only FatalError; what it receives
         and cannot read it yields as a refusal. `close()` of the generator releases every resource.
         """
+        ...
+
+
+class Searchable(Protocol):
+    """A source that can also be asked for a period of the past: what a backfill reads. Threads may share it."""
+
+    name: str
+    """As `Source.name`."""
+
+    @property
+    def cost_per_post(self) -> float:
+        """Money that the far side bills for a post; 0.0: nothing."""
+        ...
+
+    @property
+    def asked(self) -> str:
+        """All that is searched for, but for the period: pages that answered the same words need not be pulled again.
+
+        Raises ConfigError where there is nothing to search for.
+        """
+        ...
+
+    def search(self, start: datetime, end: datetime, *, limit: int | None = None) -> Iterator[bytes | None]:
+        """Yield the pages of what was written from `start` on, before `end`, as they came (JSON); None is a heartbeat,
+        which comes at least every second.
+
+        `limit`: no page is asked for once so many posts have come. Waits out what passes; raises FatalError for what
+        does not. `close()` of the generator releases every resource.
+        """
+        ...
+
+    def parse(self, pages: Sequence[bytes], *, limit: int | None = None) -> pa.RecordBatch:
+        """The records (`schema.RECORD`) of a search's pages, at most `limit` of its posts, with whatever came along
+        with them, also from outside the period. Pure: pages of last week give what they gave then."""
+        ...
+
+    def count(self, start: datetime, end: datetime) -> int:
+        """About how many posts `search` would give, without a price worth speaking of. Raises SourceError where the
+        far side does not say."""
         ...
 
 

@@ -21,11 +21,11 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"feltwire", "schema", "errors"}),
     frozenset({"interfaces", "metrics", "config", "text", "language", "tracks", "windows", "registry", OTHERS}),
     frozenset({"stages", "models", "lake", "sources", "logs"}),
-    frozenset({"pipeline", "doctor", "lab", "mood"}),
+    frozenset({"pipeline", "doctor", "lab", "mood", "report"}),
     frozenset({"followers", "following"}),
     frozenset({"engines"}),
     frozenset({"web"}),
-    frozenset({"service"}),
+    frozenset({"service", "backfill"}),
     frozenset({"cli", "__main__"}),
 )
 

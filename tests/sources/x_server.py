@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 TOKEN = "AAAA-secret"
@@ -105,7 +105,7 @@ class XServer:
         self._thread = threading.Thread(target=lambda: self._http.serve_forever(0.05), name="x server")
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
-    def __enter__(self) -> "XServer":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -159,6 +159,15 @@ class XServer:
                 made.append(self.add_rule(wanted["value"], wanted["tag"]))
         return 201, {"data": made, **({"errors": errors} if errors else {})}
 
+    def limited(self, path: str) -> Failure | None:
+        """What a path answers where its rate limit is used up."""
+        return None
+
+    def count(self, params: dict[str, str]) -> tuple[int, Json]:
+        start, end = (datetime.fromisoformat(params[name]) for name in ("start_time", "end_time"))
+        found = [one for one in self.posts if start <= time_of(one) < end and matches(params["query"], one["text"])]
+        return 200, {"data": [], "meta": {"total_tweet_count": len(found)}}
+
     def search(self, params: dict[str, str]) -> tuple[int, Json]:
         start = datetime.fromisoformat(params.get("start_time", "2006-01-01T00:00:00Z"))
         end = datetime.fromisoformat(params["end_time"])
@@ -207,6 +216,8 @@ def _handler(server: XServer) -> type[BaseHTTPRequestHandler]:
             path, params = self._asked()
             if path.endswith("/rules"):
                 self._json(200, {**({"data": server.rules} if server.rules else {}), "meta": {"sent": "now"}})
+            elif "/counts/" in path:
+                self._json(*server.count(params))
             elif path.endswith(("/recent", "/all")):
                 with server.news:
                     status, answer = server.search(params)
@@ -231,7 +242,10 @@ def _handler(server: XServer) -> type[BaseHTTPRequestHandler]:
                     failure = failures.popleft()
                     self._json(failure.status, failure.body, failure.headers)
                     return True
-            return False
+            limited = server.limited(path)
+            if limited is not None:
+                self._json(limited.status, limited.body, limited.headers)
+            return limited is not None
 
         def _json(self, status: int, answer: Json, headers: dict[str, str] | None = None) -> None:
             body = json.dumps(answer).encode()

@@ -9,6 +9,7 @@ import typer
 
 from feltwire import __version__
 from feltwire.cli import (
+    backfill,
     build,
     change,
     evaluate,
@@ -18,6 +19,7 @@ from feltwire.cli import (
     leaderboard,
     models,
     query,
+    report,
     rescore,
     run,
     score,
@@ -81,7 +83,9 @@ def _main(
 
 for _group in (
     run,
+    backfill,
     query,
+    report,
     score,
     explain,
     tail,

@@ -48,8 +48,11 @@ class Answer(NamedTuple):
     """Why the stream is about to end, in one line."""
 
 
-def parse_page(body: bytes) -> Answer:
-    """What a page of a search says: its posts from new to old, each behind the posts that it refers to."""
+def parse_page(body: bytes, *, most: int | None = None) -> Answer:
+    """What a page of a search says: its posts from new to old, each behind the posts that it refers to.
+
+    `most`: only so many of its posts are taken, the first ones.
+    """
     try:
         page = _object(body)
         given = page.get("data", [])
@@ -59,7 +62,7 @@ def parse_page(body: bytes) -> Answer:
         return Answer([refused(body, str(reason))])
     meta = page.get("meta")
     token = _text(meta, "next_token") if isinstance(meta, dict) else None
-    return _answer(given, page, live=False)._replace(next_token=token)
+    return _answer(given[:most], page, live=False)._replace(next_token=token)
 
 
 def parse_line(line: bytes) -> Answer:

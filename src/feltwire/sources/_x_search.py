@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -35,6 +35,8 @@ class Searched:
     params: Mapping[str, str]
     where: str = ""
     """`recent` or `all`; empty: as `start` asks for."""
+    limit: int | None = None
+    """No page is asked for once so many posts have come. X gives at least ten a page."""
 
 
 class Search:
@@ -44,9 +46,19 @@ class Search:
     "oldest": how far it went back, "where": the search that gave the token}.
     """
 
-    def __init__(self, session: Session, searched: Searched, cursor: Cursor | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        searched: Searched,
+        cursor: Cursor | None,
+        *,
+        keep: Callable[[bytes], None] = lambda body: None,
+    ) -> None:
+        """`keep` is given each page as it came; where it raises XError, the page is asked for again."""
         self._session = session
         self._searched = searched
+        self._keep = keep
+        self._left = searched.limit
         self._backoff = Backoff(session.timing)
         self._key = _key(searched)
         known = cursor if cursor and cursor.get("key") == self._key else {}
@@ -54,13 +66,13 @@ class Search:
         self._query = known["query"] if type(known.get("query")) is int else 0
         self._token: str | None = known.get("token")
         self._oldest = _known_time(known, "oldest")
-        self._where = searched.where or ("recent" if _is_recent(searched.start) else "all")
+        self._where = searched.where or ("recent" if is_recent(searched.start) else "all")
         if known.get("where") != self._where and self._token:
             self._token = None  # it is of another search: go on by time
 
     def batches(self) -> Iterator[Yielded]:
         """Batches and heartbeats to the end. Raises FatalError."""
-        while self._query < len(self._searched.queries):
+        while self._query < len(self._searched.queries) and self._left != 0:
             resumed = self._token is not None or self._oldest is not None
             try:
                 answer = yield from self._page()
@@ -85,6 +97,8 @@ class Search:
         session = self._session
         archive = self._where == "all"
         wanted = int(self._searched.params.get("max_results", 500 if archive else 100))
+        if self._left is not None:
+            wanted = max(_SMALLEST_PAGE, min(wanted, self._left))
         taken = session.spend.take(wanted, at_least=min(wanted, _SMALLEST_PAGE))
         got = 0
         try:
@@ -95,6 +109,7 @@ class Search:
             while True:
                 try:
                     body = yield from session.until_done(session.client.get(path, params), self._idle)
+                    self._keep(body)
                 except XError as error:
                     if error.status == 400 and self._token:
                         raise
@@ -104,6 +119,8 @@ class Search:
             self._backoff.succeeded()
             answer = parse_page(body)
             got = answer.posts
+            if self._left is not None:
+                self._left = max(0, self._left - got)
         finally:
             session.spend.back(taken - got)
         session.spend.came(got, taken=True)
@@ -132,7 +149,7 @@ class Search:
         return cursor
 
 
-def _is_recent(start: datetime | None) -> bool:
+def is_recent(start: datetime | None) -> bool:
     return start is None or start > utc_now() - RECENT_DAYS + _MARGIN
 
 

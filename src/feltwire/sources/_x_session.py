@@ -7,6 +7,7 @@ connection; between two heartbeats it waits for whatever is under way.
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, TypeAlias, TypeVar
@@ -34,15 +35,30 @@ T = TypeVar("T")
 _log = logging.getLogger("feltwire.sources.x")
 
 
+class Pace:
+    """Keeps calls apart, whichever session makes them. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next_at = float("-inf")
+
+    def book(self, every_s: float) -> float:
+        """Seconds to wait before the next call; the one after it comes `every_s` later."""
+        with self._lock:
+            at = max(time.monotonic(), self._next_at)
+            self._next_at = at + every_s
+            return at - time.monotonic()
+
+
 class Session:
     """One reading of the source. Close it."""
 
-    def __init__(self, client: Callable[[], Client], spend: Spend, timing: Timing) -> None:
+    def __init__(self, client: Callable[[], Client], spend: Spend, timing: Timing, pace: Pace | None = None) -> None:
         self.loop = asyncio.new_event_loop()
         self.client = client()
         self.spend = spend
         self.timing = timing
-        self._last_at = float("-inf")
+        self._pace = pace or Pace()
 
     def close(self) -> None:
         """End what is under way, and the loop."""
@@ -130,5 +146,4 @@ class Session:
 
     def keep_pace(self, every_s: float, idle: Idle) -> Generator[Yielded, None, None]:
         """Wait until the last call of this is so long ago."""
-        yield from self.pause(self._last_at + every_s - time.monotonic(), idle)
-        self._last_at = time.monotonic()
+        yield from self.pause(self._pace.book(every_s), idle)

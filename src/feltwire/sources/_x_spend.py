@@ -15,19 +15,23 @@ _log = logging.getLogger("feltwire.sources.x")
 class Spend:
     """The account of one reading of the source. Counts that a limit holds over are shared by all processes."""
 
-    def __init__(self, address: str, *, cost_per_1000: float, limit: float | None, period: Period) -> None:
-        """`address` names the far side and the account, without a secret. Raises ConfigError."""
+    def __init__(
+        self, address: str, *, cost_per_1000: float, limit: float | None, period: Period, waits: bool = True
+    ) -> None:
+        """`address` names the far side and the account, without a secret; `waits`: a limit that is reached is waited
+        for until its period ends. Raises ConfigError."""
         self._price = cost_per_1000 / 1_000
         self._limited = limit is not None
         self._purse = Purse(address, limit=limit, period=period) if self._price else None
         self._period = period
+        self._waits = waits
         self.posts = 0
         """Posts that were delivered since the start."""
 
     @property
     def for_good(self) -> bool:
-        """Whether a limit that is reached is never lifted by time."""
-        return self._period == "total"
+        """Whether a limit that is reached is an end: time never lifts it, or is not waited for."""
+        return self._period == "total" or not self._waits
 
     def check(self) -> None:
         """Raises SpentError when not even one post more may be read."""

@@ -5,21 +5,28 @@ search reads what was written between two times and ends. X bills every post tha
 shown, and may be limited.
 """
 
+import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from feltwire.errors import ConfigError
 from feltwire.interfaces import Cursor
 from feltwire.sources._x_client import Client, Timing
 from feltwire.sources._x_parse import NAME
+from feltwire.sources._x_period import count_posts, parse_pages, search_pages
 from feltwire.sources._x_rules import MAX_QUERY_CHARS, TAG, Query, Rule, query_of, rules_of
 from feltwire.sources._x_search import Search, Searched
-from feltwire.sources._x_session import Session, Yielded
+from feltwire.sources._x_session import Pace, Session, Yielded
 from feltwire.sources._x_spend import Spend
 from feltwire.sources._x_stream import Asked, Listener
 from feltwire.spend import Period
@@ -116,6 +123,7 @@ class XSource:
         self._options = options
         self._timing = timing or Timing()
         self._tracks: tuple[Track, ...] = ()
+        self._pace = Pace()
 
     def listen_for(self, tracks: Sequence[Track]) -> None:
         """The tracks that X is to be asked for; called before `read`. Raises ConfigError for one that X cannot be
@@ -134,22 +142,57 @@ class XSource:
 
     def read(self, cursor: Cursor | None) -> Iterator[Yielded]:
         """As `interfaces.Source.read`. A search ends, everything else does not."""
-        options = self._options
-        token = self._token()
+        mode = self._searched() if self._kind == "search" else self._asked()
+        with self._session() as session:
+            reader = Listener(session, mode, cursor) if isinstance(mode, Asked) else Search(session, mode, cursor)
+            yield from reader.batches()
+
+    # As `interfaces.Searchable`
+
+    @property
+    def cost_per_post(self) -> float:
+        """What X bills for a post."""
+        return self._options.cost_per_1000 / 1_000
+
+    @property
+    def asked(self) -> str:
+        """The queries and the parameters of a search. Raises ConfigError where there is nothing to search for."""
+        searched = self._searched()
+        return json.dumps([searched.queries, searched.params, searched.where], sort_keys=True)
+
+    def search(self, start: datetime, end: datetime, *, limit: int | None = None) -> Iterator[bytes | None]:
+        """As `interfaces.Searchable.search`. A spend limit that is reached is a FatalError: it is not waited for."""
+        searched = replace(self._searched(), start=start, end=end, limit=limit)
+        with self._session(waits=False) as session:
+            yield from search_pages(session, searched)
+
+    def parse(self, pages: Sequence[bytes], *, limit: int | None = None) -> pa.RecordBatch:
+        """As `interfaces.Searchable.parse`."""
+        return parse_pages(pages, limit)
+
+    def count(self, start: datetime, end: datetime) -> int:
+        """As `interfaces.Searchable.count`: X's counts, which cost no posts."""
+        with self._session() as session:
+            return count_posts(session, replace(self._searched(), start=start, end=end))
+
+    @contextmanager
+    def _session(self, *, waits: bool = True) -> Iterator[Session]:
+        """A session, closed in the end. Several may be open, in a thread each."""
+        options, token = self._options, self._token()
         spend = Spend(
             f"x {options.base_url} {options.token_env}",
             cost_per_1000=options.cost_per_1000,
             limit=options.spend_limit,
             period=options.spend_period,
+            waits=waits,
         )
-        mode = self._searched() if self._kind == "search" else self._asked()
-        session = Session(lambda: Client(options.base_url, token, options.token_env, self._timing), spend, self._timing)
+        client = partial(Client, options.base_url, token, options.token_env, self._timing)
+        session = Session(client, spend, self._timing, self._pace)
         try:
-            reader = Listener(session, mode, cursor) if isinstance(mode, Asked) else Search(session, mode, cursor)
-            yield from reader.batches()
+            yield session
         finally:
             session.close()
-            if spend.posts:
+            if spend.posts and waits:
                 _log.info("%s", spend.told())
 
     def _token(self) -> str:

@@ -1,0 +1,1 @@
+"""Backfill: a period of the past, slice by slice, through the log into the lake."""
