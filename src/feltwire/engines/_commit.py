@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from feltwire import metrics, schema, windows
 from feltwire.engines._work import Done, Settled
-from feltwire.errors import PositionError
+from feltwire.errors import ClaimError, PositionError
 from feltwire.interfaces import LogReader, Position
 from feltwire.lake import Lake
 from feltwire.lake.append import Appender

@@ -19,7 +19,7 @@ from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadLimit, ReadMa
 from pyspark.sql.types import StructType
 
 from feltwire import registry, schema
-from feltwire.engines._spark_wire import Span, mark
+from feltwire.engines._spark_mark import Span, mark
 from feltwire.errors import FeltwireError, PositionError, RetryableError
 from feltwire.interfaces import LogReader, Position
 from feltwire.lake import Location, Owner
@@ -83,10 +83,10 @@ class FeltwireLog(DataSource):
         return FORMAT
 
     def schema(self) -> StructType:
-        """`schema.LOGGED`; a record of no kind is a mark, see `_spark_wire.mark`."""
+        """`schema.LOGGED`; a record of no kind is a mark, see `_spark_mark.mark`."""
         return from_arrow_schema(schema.LOGGED)
 
-    def streamReader(self, schema: StructType) -> "FeltwireLogReader":  # noqa: N802, ARG002 - Spark's names
+    def streamReader(self, schema: StructType) -> "FeltwireLogReader":  # noqa: N802 - Spark's names
         """The stream."""
         return FeltwireLogReader(Job.from_json(self.options[OPTION]))
 

@@ -1,17 +1,15 @@
-"""What travels between a Spark driver and its executors, as Arrow: marks that end a span, and what was done with it."""
+"""What travels from Spark's executors to its driver, as Arrow: what was done with a span, or why it was not."""
 
 import json
-import os
-import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import pyarrow as pa
 
-from feltwire import errors, schema
+from feltwire import schema
+from feltwire.engines._spark_mark import Span, describe, to_error
 from feltwire.engines._work import Done
-from feltwire.errors import FatalError, FeltwireError, LakeError
+from feltwire.errors import FatalError
 from feltwire.lake.storage import Written
 
 _ROWS: Final = tuple(table for table in schema.STREAMED if table != "posts")
@@ -33,56 +31,11 @@ WIRE: Final = pa.schema(
 """One row is a span that was worked on, or why it was not."""
 
 
-@dataclass(frozen=True)
-class Span:
-    """The records of a log partition from offset `start` to `end`, which is excluded; there may be none between."""
-
-    partition: int
-    start: int
-    end: int
-
-
-def mark(span: Span, error: Exception | None = None) -> pa.RecordBatch:
-    """The row that ends a span's records, and tells where it began: a record of no kind, after everything that the log
-    has between. A log's offsets have gaps, and a span may be empty, so records alone do not say how far one is."""
-    failed = failure(span, error).to_pylist()[0] if error else {}
-    row = {
-        "revision": span.start,
-        "refusal": failed.get("error"),
-        "payload": failed.get("message"),
-        "log_partition": span.partition,
-        "log_offset": span.end,
-    }
-    return pa.RecordBatch.from_pylist([row], schema=schema.LOGGED)
-
-
-def read_mark(record: pa.RecordBatch) -> tuple[Span, FeltwireError | None]:
-    """The span that a mark ends, and why it could not be read. Raises FatalError when the record is no mark."""
-    (row,) = record.to_pylist()
-    if row["kind"] is not None:
-        raise FatalError("a Spark task got only a part of its span of the log")
-    span = Span(row["log_partition"], row["revision"], row["log_offset"])
-    return span, to_error(row["refusal"], row["payload"]) if row["refusal"] else None
-
-
 def failure(span: Span, error: Exception) -> pa.RecordBatch:
     """The row of a span that could not be worked on."""
-    if isinstance(error, FeltwireError):
-        name, message = type(error).__name__, str(error)
-    elif isinstance(error, OSError | pa.ArrowException):
-        name, message = LakeError.__name__, f"{type(error).__name__}: {error}"
-    else:  # its words may be a post's
-        place = traceback.extract_tb(error.__traceback__)[-1:]
-        where = f" in {os.path.basename(place[0].filename)}, line {place[0].lineno}" if place else ""
-        name, message = FatalError.__name__, f"a fault in a Spark task: {type(error).__name__}{where}"
+    name, message = describe(error)
     row = {"partition": span.partition, "start": span.start, "end": span.end, "error": name, "message": message}
     return pa.RecordBatch.from_pylist([row], schema=WIRE)
-
-
-def to_error(name: str, message: str) -> FeltwireError:
-    """The error that `failure` or `mark` tells of, by its type."""
-    kind = getattr(errors, name, FatalError)
-    return kind(message) if isinstance(kind, type) and issubclass(kind, FeltwireError) else FatalError(message)
 
 
 def nothing(span: Span) -> Done:
@@ -140,16 +93,15 @@ def decode(rows: pa.Table) -> list[Done]:
 
 
 def _written(stream: bytes | None) -> tuple[Written, ...]:
-    rows: Sequence[dict[str, object]] = _from_bytes(stream).to_pylist() if stream else []
+    rows: Sequence[dict[str, Any]] = _from_bytes(stream).to_pylist() if stream else []
     return tuple(
-        Written(str(row["name"]), int(str(row["size"])), int(str(row["rows"])), _side(row, "s"), _side(row, "l"))
-        for row in rows
+        Written(row["name"], row["size"], row["rows"], _side(row, "smallest."), _side(row, "largest.")) for row in rows
     )
 
 
-def _side(row: dict[str, object], which: str) -> dict[str, object]:
-    side = "smallest." if which == "s" else "largest."
-    return {name.removeprefix(side): value for name, value in row.items() if name.startswith(side) and value is not None}
+def _side(row: Mapping[str, Any], side: str) -> dict[str, Any]:
+    found = {name.removeprefix(side): value for name, value in row.items() if name.startswith(side)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _to_bytes(batch: pa.RecordBatch) -> bytes:

@@ -7,7 +7,8 @@ from typing import Final
 import pyarrow as pa
 
 from feltwire import metrics, schema
-from feltwire.engines._spark_wire import Span, encode, failure, nothing, read_mark
+from feltwire.engines._spark_mark import Span, read_mark
+from feltwire.engines._spark_wire import encode, failure, nothing
 from feltwire.engines._work import Done, Settled, work
 from feltwire.errors import ModelBusyError
 from feltwire.lake import Location
@@ -54,9 +55,7 @@ def work_on_span(
         yield failure(span, error)
 
 
-def _work(
-    pipeline: Pipeline, location: Location, pieces: list[pa.RecordBatch], settled: Mapping[int, Settled]
-) -> Done:
+def _work(pipeline: Pipeline, location: Location, pieces: list[pa.RecordBatch], settled: Mapping[int, Settled]) -> Done:
     batch = pa.concat_batches(pieces)
     known = settled.get(batch["log_partition"][0].as_py(), Settled())
     while True:

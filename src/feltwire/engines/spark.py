@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -32,7 +32,7 @@ from feltwire.engines._spark_session import open_session
 from feltwire.engines._spark_wire import WIRE, decode
 from feltwire.engines._spark_work import work_on_span
 from feltwire.engines._work import Done
-from feltwire.errors import ClaimError, FatalError, FeltwireError, LogError, RetryableError
+from feltwire.errors import FatalError, FeltwireError, LogError, RetryableError
 from feltwire.interfaces import Position
 from feltwire.plan import Plan, Progress, Report
 
@@ -353,4 +353,4 @@ class SparkProcessing:
 def _first_line(error: BaseException) -> str:
     """What failed in Spark, without the stack and the words of what it was working on."""
     text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return cast(str, text)[:300]
+    return text[:300]
