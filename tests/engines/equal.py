@@ -56,7 +56,7 @@ def _assert_same(table: str, first: pa.Table, second: pa.Table, within: float) -
             assert different <= first.num_rows * 0.01, (table, name, different)
         else:
             assert a.equals(b), (table, name, _first_difference(a.to_pylist(), b.to_pylist()))
-    return first.num_rows
+    return int(first.num_rows)
 
 
 def _assert_near(table: str, first: pa.Table, second: pa.Table, columns: pa.Schema, within: float) -> None:

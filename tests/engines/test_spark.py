@@ -38,7 +38,7 @@ TRACKS = (Track("air", "airline OR larkwing OR flight"), Track("phone", "quillo 
 pytestmark = [pytest.mark.slow, pytest.mark.prove]
 
 # The executors' processes do not find the tests by their names.
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="module")
