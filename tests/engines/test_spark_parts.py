@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import pytest
 from feltwire import errors, registry, schema
 from feltwire.engines import _spark_session
 from feltwire.engines._commit import Committer
+from feltwire.engines._processing import Opened
 from feltwire.engines._spark_log import FeltwireLogReader, Job, read_span, shared_out
 from feltwire.engines._spark_mark import Span, mark, read_mark
 from feltwire.engines._spark_wire import WIRE, decode, encode, failure, nothing
 from feltwire.engines._spark_work import work_on_span
-from feltwire.engines._work import work
+from feltwire.engines._work import Settled, work
 from feltwire.errors import ClaimError, ConfigError, FatalError, FeltwireError, LogError, MissingExtraError
 from feltwire.interfaces import Position
 from feltwire.lake import Owner, create_lake
@@ -109,8 +111,6 @@ def test_a_mark_says_what_it_ends() -> None:
 
 
 def test_what_was_done_survives_the_way(logged: pa.RecordBatch, lake: Location, pipeline: Pipeline) -> None:
-    from feltwire.engines._work import Settled
-
     done = work(pipeline, lake, logged, Settled())
     back = decode(pa.Table.from_batches([encode(done)]))[0]
     assert back == done
@@ -235,3 +235,32 @@ def test_every_error_can_travel() -> None:
     for kind in kinds:
         _, error = read_mark(mark(Span(0, 0, 1), kind("why")))
         assert type(error) is kind
+
+
+class GrowingLog(MemoryLog):
+    """Has two partitions, of which the second is seen later."""
+
+    seen = 1
+
+    def ends(self) -> Position:
+        return {p: end for p, end in super().ends().items() if p < self.seen}
+
+
+def test_partitions_that_a_log_gets_are_claimed(tmp_path: Path) -> None:
+    log = GrowingLog(Options(partitions=2))
+    with ExitStack() as resources:
+        plan = Plan(log="memory:", lake=str(tmp_path / "lake"), model="none:")
+        opened = Opened.open(plan, log, resources)
+        assert not opened.grow(resources)
+        log.seen = 2
+        assert opened.grow(resources)
+        assert opened.partitions == (0, 1)
+        assert opened.lake.owner.partitions == 2
+        with pytest.raises(ClaimError), log.claim("main", 1):
+            pass
+        assert not opened.grow(resources)
+    with ExitStack() as resources, log.claim("main", 1):
+        log.seen = 1
+        opened = Opened.open(plan, log, resources)
+        log.seen = 2
+        assert not opened.grow(resources)  # another worker has it

@@ -1,5 +1,6 @@
 """The processing loop of the local engine, from the log to the lake: read ahead, work, commit in order."""
 
+import contextlib
 import logging
 import re
 import time
@@ -297,6 +298,21 @@ class Opened:
         opened = cls(plan, log, lake, tuple(partitions), current, tracks)
         resources.enter_context(current.followed())
         return opened
+
+    def grow(self, resources: ExitStack) -> bool:
+        """Claim the partitions that the log has got since, unless the plan names its own; whether there were any."""
+        ends = self.log.ends()
+        taken = list(self.partitions)
+        for partition in sorted(set(ends) - set(taken)) if self.plan.partitions is None else ():
+            with contextlib.suppress(ClaimError):  # another worker was faster
+                resources.enter_context(self.log.claim(self.plan.pipeline, partition))
+                taken.append(partition)
+        if len(taken) == len(self.partitions):
+            return False
+        owner = replace(self.lake.owner, partitions=len(ends))
+        self.lake = create_lake(self.lake.location.path, owner, storage_options=self.lake.location.options)
+        self.partitions = tuple(sorted(taken))
+        return True
 
     def level(self, committer: Committer) -> None:
         """Bring every table up to `posts`, from the oldest record on that the log has; the log keeps what is needed."""

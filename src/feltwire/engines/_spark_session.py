@@ -1,5 +1,6 @@
 """A Spark session for the engine: with the right Java and Spark, or one line that says what is wrong."""
 
+import logging
 import os
 import re
 import shutil
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Final
 
 import pyspark
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from feltwire.engines._spark_log import FeltwireLog
 from feltwire.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 LEAST: Final = (4, 2)  # read limits and available-now for Python sources came with it
 _JAVA: Final = 17
@@ -74,7 +78,7 @@ def open_session(name: str, master: str | None, given: Mapping[str, str], resour
         first = str(error).partition("\n")[0]
         raise ConfigError(f"engine 'spark': Spark cannot be started (is it Java {_JAVA} or newer?): {first}") from error
     if running is None:
-        resources.callback(session.stop)
+        resources.callback(_end, session)
     check_version(session.version, "the cluster")
     own = session.newSession()
     own.conf.set("spark.sql.session.timeZone", "UTC")
@@ -82,3 +86,10 @@ def open_session(name: str, master: str | None, given: Mapping[str, str], resour
     own.conf.set("spark.sql.streaming.minBatchesToRetain", "2")
     own.dataSource.register(FeltwireLog)
     return own
+
+
+def _end(session: SparkSession) -> None:
+    try:
+        session.stop()
+    except (Py4JError, OSError) as error:  # its process has ended before
+        logger.info("Spark was not there to be stopped: %s", type(error).__name__)

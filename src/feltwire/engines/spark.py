@@ -43,6 +43,7 @@ T = TypeVar("T")
 TASK_ROWS: Final = 10_000
 _ROWS_A_CORE: Final = 40_000  # of a batch, while there is a backlog
 _LOOK_S: Final = 0.2  # between two looks at the query
+_GROW_S: Final = 5.0  # between two looks for new partitions of the log
 _LONGEST_STOP_S: Final = 60.0
 _MOST_FAILURES: Final = 5  # of Spark itself, one after the other
 
@@ -72,6 +73,7 @@ class SparkProcessing:
     opened: Opened
     upkeep: Upkeep
     session: SparkSession
+    resources: ExitStack
     processed: int = 0
     kept: int = 0
     batches: int = 0
@@ -88,6 +90,7 @@ class SparkProcessing:
     _try_at: float = 0.0
     _wait_s: float = _processing.FIRST_WAIT_S
     _rested_at: float = field(default_factory=time.monotonic)
+    _grown_at: float = field(default_factory=time.monotonic)
     _lag: int = 0
 
     @classmethod
@@ -99,7 +102,7 @@ class SparkProcessing:
         session = open_session(f"feltwire {plan.pipeline}", plan.master, plan.spark, resources)
         opened = Opened.open(plan, log, resources)
         upkeep = Upkeep(plan, log, opened.lake, resources)
-        processing = cls(plan=plan, log=log, opened=opened, upkeep=upkeep, session=session)
+        processing = cls(plan=plan, log=log, opened=opened, upkeep=upkeep, session=session, resources=resources)
         resources.callback(processing._forget_checkpoint)
         processing._start()
         return processing
@@ -118,6 +121,7 @@ class SparkProcessing:
                 self._start()
             elif self._query.isActive:
                 self._rest()
+                self._grow()
             else:
                 self._after(self._query)
         except (Py4JError, ConnectionError) as error:
@@ -223,6 +227,16 @@ class SparkProcessing:
             if self._failures > _MOST_FAILURES:
                 raise FatalError(f"Spark failed {self._failures} times in a row: {failed}") from failed
         self._pause(str(failed))
+
+    def _grow(self) -> None:
+        """Where the log has got more partitions, begin a query that reads them too."""
+        if self._query is None or time.monotonic() - self._grown_at < _GROW_S:
+            return
+        self._grown_at = time.monotonic()
+        if self.opened.grow(self.resources):
+            logger.info("the log has more partitions: from now on %d are read", len(self.opened.partitions))
+            self._query.stop()
+            self._start()
 
     def _forget_checkpoint(self) -> None:
         if self._checkpoint is not None:
