@@ -284,6 +284,24 @@ def test_drivers_and_workers_are_killed_at_random(tmp_path: Path, inbox: Path) -
     _finish(tmp_path, inbox, story)
 
 
+@pytest.mark.skipif(not PROVING, reason="a proof: FELTWIRE_PROVE=1")
+@pytest.mark.usefixtures("java")
+@pytest.mark.parametrize("round_", range(KILLS))
+def test_two_engines_forced_onto_one_partition(tmp_path: Path, inbox: Path, round_: int) -> None:
+    """A local engine and a Spark one that both believe the partition theirs: one of them leaves, nothing doubles."""
+    story = Story(SEED + round_)
+    story.write(inbox / "0.jsonl", 3_000)
+    job = _job(tmp_path, inbox, no_claims=True, drag_s=0.2)
+    with started(tmp_path, {**job, "plan": {**job["plan"], "lake": None}}) as child:
+        assert child.report(180)["code"] == 0, child.errors()
+    job["plan"]["sources"] = []
+    slow = {**job, "engine": "local", "patch": {**job["patch"], "drag_s": 1.0, "chunk_rows": 100}}
+    with started(tmp_path, job) as one, started(tmp_path, slow) as other:
+        reports = [one.report(300), other.report(300)]
+    assert {report.get("error", "ClaimError") for report in reports} == {"ClaimError"}, reports
+    _finish(tmp_path, inbox, story)
+
+
 def _workers(child: Child) -> list[int]:
     found = [pid for pid in child.helpers() if b"_spark_daemon" in _command(pid)]
     return sorted(found, reverse=True)

@@ -188,11 +188,12 @@ def test_a_batch_that_does_not_follow_is_refused(lake: Location) -> None:
 
     opened = create_lake(lake.path, Owner("main", "some-log"))
     committer = Committer(opened, Log(), [0])
-    committer.check_follows([nothing(Span(0, 0, 3)), nothing(Span(0, 3, 5))], {})
-    committer.check_follows([nothing(Span(0, 2, 3))], {0: 2})
+    committer.check_follows([nothing(Span(0, 0, 3)), nothing(Span(0, 3, 5))], {0: 0})
     for spans in ([Span(0, 1, 2)], [Span(0, 0, 3), Span(0, 4, 5)]):
         with pytest.raises(ClaimError, match="another worker"):
-            committer.check_follows([nothing(span) for span in spans], {})
+            committer.check_follows([nothing(span) for span in spans], {0: 0})
+    with pytest.raises(ClaimError, match="another worker"):  # who stood at 2, where `posts` is no longer
+        committer.check_follows([nothing(Span(0, 2, 3))], {0: 2})
 
 
 @pytest.mark.parametrize("version", ["4.1.1", "3.5.0", "4.0", "unknown"])

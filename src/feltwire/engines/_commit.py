@@ -63,16 +63,15 @@ class Committer:
         return Settled(before=before, dead=frozenset(rows["log_offset"].to_pylist()))
 
     def check_follows(self, done: Sequence[Done], starts: Position) -> None:
-        """Raise ClaimError unless the spans begin where `posts` is, or in `starts` where it has nothing, and each where
-        the one before it ends."""
-        reached: Position = {}
+        """Raise ClaimError unless the spans begin at `starts`, where `posts` is, and each where the one before ends."""
+        reached = dict(starts)
         for each in done:
             p = each.partition
-            expected = reached.get(p, self.position("posts", p) or starts.get(p, 0))
-            if each.start != expected:
+            posts = self.position("posts", p)
+            if each.start != reached[p] or posts != starts[p]:
                 raise ClaimError(
-                    f"the lake is at {expected} in log partition {p}, and what was worked on begins at {each.start}: "
-                    "another worker has moved it on"
+                    f"this worker left the lake at {starts[p]} in log partition {p}; it is at {posts}, and what was "
+                    f"worked on goes from {each.start} to {each.end}: another worker has moved it on"
                 )
             reached[p] = each.end
 

@@ -200,9 +200,9 @@ class SparkProcessing:
         return Job(
             log=plan.log,
             identity=self.log.identity,
-            log_options=plan.log_options,
+            log_options=dict(plan.log_options),
             lake=self.opened.lake.location.path,
-            storage_options=plan.storage_options,
+            storage_options=dict(plan.storage_options),
             pipeline=plan.pipeline,
             partitions=self.opened.partitions,
             log_partitions=self.opened.lake.owner.partitions,
@@ -215,18 +215,16 @@ class SparkProcessing:
     def _after(self, query: StreamingQuery) -> None:
         """What follows a query that has ended: another one, when there is more to do and reason to hope."""
         failed, ended_by = self._failed, query.exception()
-        self._query = None
-        if failed is not None and not isinstance(failed, PASSING):
-            raise failed
-        if failed is None and ended_by is not None:
-            failed = SparkFailedError(_first_line(ended_by))
-        if failed is None:
-            return  # it has read what was there when it began
+        self._query, self._failed = None, None
         if isinstance(failed, SparkFailedError):
+            raise FatalError(f"Spark failed {_MOST_FAILURES} times in a row: {failed}") from failed
+        if failed is not None:
+            raise failed
+        if ended_by is not None:  # beside a batch: while one was planned, say
             self._failures += 1
-            if self._failures > _MOST_FAILURES:
-                raise FatalError(f"Spark failed {self._failures} times in a row: {failed}") from failed
-        self._pause(str(failed))
+            if self._failures >= _MOST_FAILURES:
+                raise FatalError(f"Spark failed {self._failures} times in a row: {_first_line(ended_by)}")
+            self._pause(f"Spark: {_first_line(ended_by)}")
 
     def _grow(self) -> None:
         """Where the log has got more partitions, begin a query that reads them too."""
@@ -235,8 +233,11 @@ class SparkProcessing:
         self._grown_at = time.monotonic()
         if self.opened.grow(self.resources):
             logger.info("the log has more partitions: from now on %d are read", len(self.opened.partitions))
+            self._stopping.set()
             self._query.stop()
-            self._start()
+            with self._at_work:  # a batch that was under way has been broken off
+                self._query, self._failed = None, None
+                self._stopping.clear()
 
     def _forget_checkpoint(self) -> None:
         if self._checkpoint is not None:
@@ -283,7 +284,7 @@ class SparkProcessing:
         except (PySparkException, Py4JError) as error:
             if self._stopping.is_set():
                 raise _StoppedError("stopped") from error
-            raise SparkFailedError(f"Spark: {_first_line(error)}") from error
+            raise SparkFailedError(_first_line(error)) from error
         done = decode(rows)
         committer.check_follows(done, self._reached)
         return committer, done
@@ -305,7 +306,7 @@ class SparkProcessing:
                 return work()
             except PASSING as error:
                 failures += isinstance(error, SparkFailedError)
-                if failures > _MOST_FAILURES:
+                if failures >= _MOST_FAILURES:
                     raise
                 self._pause(f"{what}: {error}")
                 self._stopping.wait(self._wait_s)
