@@ -20,6 +20,7 @@ from tests.engines.children import Child, polling, started
 from tests.engines.equal import assert_equal
 from tests.engines.exact import assert_exact
 from tests.engines.stream import Story, file_source
+from tests.models.far_side import FarSide, certified
 
 from feltwire import pipeline
 from feltwire.engines import _processing, _spark_work, local, spark
@@ -151,6 +152,31 @@ def _away(batch: pa.RecordBatch, *, flag: Path) -> pa.RecordBatch:
     if not flag.exists():
         flag.touch()
         raise ModelAwayError("the scorer is away")
+    return batch
+
+
+@pytest.mark.usefixtures("cluster")
+def test_executors_ask_a_remote_scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over TLS, from the workers' processes: the same scores as from the local engine."""
+    told = {"SSL_CERT_FILE": str(tmp_path / "cert.pem"), "XDG_DATA_HOME": str(tmp_path / "data")}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    far = FarSide(tls=certified(tmp_path))
+    log = _fill(tmp_path, records=400)
+    _with_stage(monkeypatch, functools.partial(_told, told=told))
+    try:
+        for engine, lake in ((local, "one"), (spark, "other")):
+            _run(engine, log, tmp_path / lake, model=far.url)
+    finally:
+        far.close()
+    assert_equal(str(tmp_path / "one"), str(tmp_path / "other"))
+    scored = "select count(*) n from posts where scored and model = 'far@1'"
+    assert open_lake(str(tmp_path / "other")).sql(scored)["n"][0].as_py() > 100
+
+
+def _told(batch: pa.RecordBatch, *, told: dict[str, str]) -> pa.RecordBatch:
+    """What a cluster's `spark.executorEnv` says; the workers here were started before."""
+    os.environ.update(told)
     return batch
 
 
