@@ -71,8 +71,10 @@ def files(root: str, found: dict[str, Distribution], *, jars: bool) -> Iterator[
                 yield path, f"{SITE}/{root}/{path.relative_to(package).as_posix()}"
 
 
-def pack(out: Path, extras: list[str], *, jars: bool = True, root: str = "feltwire") -> int:
+def pack(out: Path, extras: list[str], *, jars: bool = True, level: int = 3, root: str = "feltwire") -> int:
     """Write the archive; returns the number of files. It is complete when it has its name."""
+    if not out.name.endswith((".tar.gz", ".tgz")):  # Spark unpacks others without the right to execute
+        raise SystemExit(f"--out {out}: the name has to end with .tar.gz or .tgz")
     if sys.base_prefix in ("/usr", "/usr/local"):
         raise SystemExit(f"{sys.base_prefix} has a Python that cannot be moved: use one of `uv python install`")
     try:
@@ -84,8 +86,7 @@ def pack(out: Path, extras: list[str], *, jars: bool = True, root: str = "feltwi
         raise SystemExit(f"{error.name} is not installed here: pip install '{root}[{','.join(extras)}]'") from error
     part = out.with_name(f".{out.name}.part")
     names: set[str] = set()
-    compressed = out.name.endswith((".tar.gz", ".tgz"))
-    with tarfile.open(part, "w:gz", compresslevel=3) if compressed else tarfile.open(part, "w") as archive:
+    with tarfile.open(part, "w:gz", compresslevel=level) as archive:
         for path, name in files(root, found, jars=jars):
             if name not in names:
                 names.add(name)
@@ -97,12 +98,14 @@ def pack(out: Path, extras: list[str], *, jars: bool = True, root: str = "feltwi
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--extras", default="spark", help="Feltwire's extras, with commas between them")
-    parser.add_argument("--out", type=Path, default=Path("feltwire-env.tar.gz"), help="a .tar.gz, .tgz or .tar")
+    parser.add_argument("--out", type=Path, default=Path("feltwire-env.tar.gz"), help="a .tar.gz or .tgz")
     parser.add_argument(
         "--without-jars", action="store_true", help="leave Spark's jars out: for executors alone, half the size"
     )
+    parser.add_argument("--level", type=int, default=3, choices=range(10), help="of compression; 0: none")
     given = parser.parse_args()
-    count = pack(given.out, [one for one in given.extras.split(",") if one], jars=not given.without_jars)
+    extras = [one for one in given.extras.split(",") if one]
+    count = pack(given.out, extras, jars=not given.without_jars, level=given.level)
     sys.stderr.write(f"{given.out}: {count:,} files, {given.out.stat().st_size / 1e6:,.0f} MB\n")
 
 

@@ -84,7 +84,7 @@ def _cluster(folder: Path) -> Iterator[str]:
 def _pack(out: Path) -> None:
     """The archive, made as a user makes it, but for the jars, which the cluster has."""
     done = subprocess.run(
-        [sys.executable, str(DEPLOY / "pack.py"), "--extras", "spark", "--without-jars", "--out", str(out)],
+        [sys.executable, str(DEPLOY / "pack.py"), "--extras", "spark", "--without-jars", "--level", "0", "--out", str(out)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -106,6 +106,8 @@ def test_a_system_python_is_not_packed(tmp_path: Path, monkeypatch: pytest.Monke
     assert "pyspark" not in packing.distributions("feltwire", [])
     monkeypatch.setattr(sys, "base_prefix", "/usr")
     with pytest.raises(SystemExit, match="cannot be moved"):
+        packing.pack(tmp_path / "env.tar.gz", ["spark"])
+    with pytest.raises(SystemExit, match=r"has to end with \.tar\.gz"):
         packing.pack(tmp_path / "env.tar", ["spark"])
 
 
@@ -116,7 +118,7 @@ def test_a_cluster_without_feltwire_runs_the_archive(
     """`standalone.sh` with the archive: both workers take part, every record once, the doctor agrees."""
     if shutil.which("java") is None:
         absent("no java on the PATH: apt-get install openjdk-17-jre-headless")
-    archive = tmp_path / "feltwire-env.tar"
+    archive = tmp_path / "feltwire-env.tar.gz"
     _pack(archive)
     story = Story(SEED)
     story.write(inbox / "0.jsonl", 20_000)

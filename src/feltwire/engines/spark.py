@@ -223,8 +223,8 @@ class SparkProcessing:
         if ended_by is not None:  # beside a batch: while one was planned, say
             self._failures += 1
             if self._failures >= _MOST_FAILURES:
-                raise FatalError(f"Spark failed {self._failures} times in a row: {_first_line(ended_by)}")
-            self._pause(f"Spark: {_first_line(ended_by)}")
+                raise FatalError(f"Spark failed {self._failures} times in a row: {_cause(ended_by)}")
+            self._pause(f"Spark: {_cause(ended_by)}")
 
     def _grow(self) -> None:
         """Where the log has got more partitions, begin a query that reads them too."""
@@ -284,7 +284,7 @@ class SparkProcessing:
         except (PySparkException, Py4JError) as error:
             if self._stopping.is_set():
                 raise _StoppedError("stopped") from error
-            raise SparkFailedError(_first_line(error)) from error
+            raise SparkFailedError(_cause(error)) from error
         done = decode(rows)
         committer.check_follows(done, self._reached)
         return committer, done
@@ -365,7 +365,8 @@ class SparkProcessing:
         self._wait_s = _processing.FIRST_WAIT_S
 
 
-def _first_line(error: BaseException) -> str:
-    """What failed in Spark, without the stack and the words of what it was working on."""
-    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return text[:300]
+def _cause(error: BaseException) -> str:
+    """What failed in Spark: the last cause that it names, without the stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes[-1] if causes else lines[0] if lines else type(error).__name__)[:300]
