@@ -83,8 +83,9 @@ def _cluster(folder: Path) -> Iterator[str]:
 
 def _pack(out: Path) -> None:
     """The archive, made as a user makes it, but for the jars, which the cluster has."""
+    words = ["--extras", "spark", "--without-jars", "--level", "0", "--out", str(out)]
     done = subprocess.run(
-        [sys.executable, str(DEPLOY / "pack.py"), "--extras", "spark", "--without-jars", "--level", "0", "--out", str(out)],
+        [sys.executable, str(DEPLOY / "pack.py"), *words],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
