@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, dict[str, Any]] = {
     "page": {"times": 1, "idle_s": 5.0},
     "models": {"share": 0.02},
     "remote": {"seconds": 1.0},
+    "spark": {"records": 20_000, "models": ("lexicon:vader",)},
 }
 
 
