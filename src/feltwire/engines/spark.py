@@ -167,9 +167,7 @@ class SparkProcessing:
             if self._level:
                 self._committer().rest()
             self.upkeep.release_log(self._lowest)
-        except PASSING as error:
-            logger.info("the last positions were not moved: %s", error)
-        except FeltwireError as error:
+        except (FeltwireError, *PASSING) as error:
             logger.info("the last positions were not moved: %s", error)
         finally:
             self._at_work.release()
@@ -231,7 +229,10 @@ class SparkProcessing:
         if self._query is None or time.monotonic() - self._grown_at < _GROW_S:
             return
         self._grown_at = time.monotonic()
-        if self.opened.grow(self.resources):
+        more = self.opened.grow(self.resources)
+        if not self._at_work.locked():  # the log answers, and no batch waits for anything
+            self._go_on()
+        if more:
             logger.info("the log has more partitions: from now on %d are read", len(self.opened.partitions))
             self._stopping.set()
             self._query.stop()
