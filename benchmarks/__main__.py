@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, dict[str, Any]] = {
     "subscribers": {"seconds": 8.0, "warm_up_s": 3.0, "posts": 3},
     "models": {"share": 0.02},
     "remote": {"seconds": 1.0},
+    "spark": {"records": 20_000, "models": ("lexicon:vader",)},
 }
 
 

@@ -121,6 +121,25 @@ class EngineSettings(_Section):
         examples=[[0]],
     )
     maintain: bool = Field(default=True, description="Whether this worker also compacts, vacuums and trims.")
+    master: str | None = Field(
+        default=None,
+        description="Engine `spark`: the cluster. Unset: what `spark-submit` says, else this machine.",
+        examples=["spark://host:7077"],
+    )
+    trigger_s: float = Field(
+        default=5.0, ge=0, le=3_600, description="Engine `spark`: seconds between the beginnings of two batches."
+    )
+    batch_rows: int | None = Field(
+        default=None,
+        ge=100,
+        description="Engine `spark`: records in a batch, at most. Unset: 40,000 for each core.",
+        examples=[1_000_000],
+    )
+    spark: dict[str, str] = Field(
+        default_factory=dict,
+        description="Engine `spark`: settings of Spark's own.",
+        examples=[{"spark.executor.memory": "4g"}],
+    )
 
 
 class SourceSettings(_Plugin):
@@ -371,6 +390,10 @@ def to_plan(settings: Settings, *, ingest: bool = True, process: bool = True, un
         until_idle=until_idle,
         max_backlog=engine.max_backlog,
         maintain=engine.maintain,
+        master=engine.master,
+        trigger_s=engine.trigger_s,
+        batch_rows=engine.batch_rows,
+        spark=engine.spark,
     )
 
 

@@ -33,6 +33,10 @@ class Plan:
     until_idle: bool = False  # return once every source has ended and every record is in the lake
     max_backlog: int = 5_000_000  # records in the log that the pipeline has not read: beyond, ingest waits
     maintain: bool = True
+    master: str | None = None  # of Spark; None: as Spark itself is configured, which is all of this machine
+    trigger_s: float = 5.0  # between the beginnings of two batches of Spark
+    batch_rows: int | None = None  # of a batch of Spark, at most; None: as many as the cores get through soon
+    spark: Mapping[str, str] = field(default_factory=dict)  # Spark's own settings
 
 
 @dataclass(frozen=True, kw_only=True)

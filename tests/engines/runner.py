@@ -1,10 +1,11 @@
-"""What the proofs kill: a process that runs the local engine on a plan, told by a job (JSON).
+"""What the proofs kill: a process that runs an engine, by default the local one, on a plan, told by a job (JSON).
 
 `runner.py JOB.json` runs one job. `runner.py` without an argument reads jobs line by line and forks for each, which
 spares the imports, and answers each with the child's wait status.
 
-A job: {"plan": {…}, "report": FILE, "observe": FILE, "stop": FILE, "patch": {…}}, or {"maintain": LAKE, …} for one
-round of maintenance. All that is changed for a test is changed here, from outside; the product knows of no test.
+A job: {"plan": {…}, "engine": NAME, "report": FILE, "observe": FILE, "stop": FILE, "patch": {…}}, or
+{"maintain": LAKE, …} for one round of maintenance. All that is changed for a test is changed here, from outside; the
+product knows of no test.
 """
 
 import functools
@@ -25,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feltwire import pipeline, registry
-from feltwire.engines import _processing, local
+from feltwire.engines import _processing
 from feltwire.errors import FeltwireError
 from feltwire.lake import append, maintain, open_lake, rewrite, storage, tables, withdraw
 from feltwire.logs import _claims, sqlite
@@ -57,7 +58,8 @@ def run_job(job: dict[str, Any]) -> int:
     try:
         if "maintain" in job:
             return _maintain(job["maintain"])
-        report = asdict(local.run(plan_of(job), stop=stop, observe=_observer(job)))
+        engine = registry.load("engines", job.get("engine", "local"))
+        report = asdict(engine.run(plan_of(job), stop=stop, observe=_observer(job)))
     except FeltwireError as error:
         _tell(job, {"error": type(error).__name__, "message": str(error)})
         return FAILED

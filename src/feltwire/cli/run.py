@@ -39,6 +39,12 @@ TURN_SHARE: Final = 0.2  # of the simulator's story has passed when the mood tur
 UntilIdle = Annotated[
     bool, typer.Option("--until-idle", help="Stop once every source has ended and everything is stored.")
 ]
+Engine = Annotated[
+    str | None, typer.Option("--engine", metavar="NAME", help="What runs the pipeline: local, or spark.")
+]
+Master = Annotated[
+    str | None, typer.Option("--master", metavar="URL", help="Engine spark: the cluster, such as local[4] or yarn.")
+]
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="The web port; 0 takes a free one.")]
 
 
@@ -126,6 +132,8 @@ def run(
     track: Tracks = None,
     model: ModelUri = None,
     until_idle: UntilIdle = False,
+    engine: Engine = None,
+    master: Master = None,
     port: Port = None,
     lake: LakePath = None,
     config: ConfigFile = None,
@@ -144,7 +152,9 @@ def run(
     from feltwire.cli.watching import Look, watch
     from feltwire.config import to_plan
 
-    settings = common.load_settings(config, lake=lake, sources=source, tracks=track, model=model, other=_serve_at(port))
+    settings = common.load_settings(
+        config, lake=lake, sources=source, tracks=track, model=model, other=_serve_at(port) | _worked_by(engine, master)
+    )
     if not settings.sources:
         raise ConfigError("sources: none; name one by --source URI, or run `feltwire init` for a feltwire.toml")
     plan = to_plan(settings, until_idle=until_idle)
@@ -180,6 +190,8 @@ def process(
     track: Tracks = None,
     model: ModelUri = None,
     until_idle: UntilIdle = False,
+    engine: Engine = None,
+    master: Master = None,
     lake: LakePath = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -189,13 +201,14 @@ def process(
     \b
       feltwire process
       feltwire process --config other-model.toml --until-idle
+      feltwire process --engine spark --master spark://host:7077
 
     Several pipelines, each with a name and a lake of its own, read one log without waiting for each other.
     """
     from feltwire.cli.watching import watch
     from feltwire.config import to_plan
 
-    settings = common.load_settings(config, lake=lake, tracks=track, model=model)
+    settings = common.load_settings(config, lake=lake, tracks=track, model=model, other=_worked_by(engine, master))
     service = _service(to_plan(settings, ingest=False, until_idle=until_idle), settings)
     watch(service, _work_look(as_json), title="process")
     _tell_end(service)
@@ -300,6 +313,15 @@ def _teller(feed: "Lake", name: str, *, as_json: bool, every_s: float) -> "Calla
 
 def _serve_at(port: int | None) -> dict[str, dict[str, object]]:
     return {} if port is None else {"serve": {"port": port}}
+
+
+def _worked_by(engine: str | None, master: str | None) -> dict[str, dict[str, object]]:
+    """The settings' section `engine`, of what the command line says; a master is one of Spark's."""
+    if master is not None and engine not in (None, "spark"):
+        raise ConfigError(f"--master {master} is for the engine 'spark', and --engine is {engine!r}")
+    given: dict[str, object] = {"name": engine or "spark", "master": master} if master is not None else {}
+    given |= {"name": engine} if engine is not None else {}
+    return {"engine": given} if given else {}
 
 
 def _work_look(as_json: bool) -> "Look":

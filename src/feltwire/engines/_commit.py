@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from feltwire import metrics, schema, windows
 from feltwire.engines._work import Done, Settled
-from feltwire.errors import PositionError
+from feltwire.errors import ClaimError, PositionError
 from feltwire.interfaces import LogReader, Position
 from feltwire.lake import Lake
 from feltwire.lake.append import Appender
@@ -30,8 +30,11 @@ _LEVEL_ROWS: Final = 50_000  # of the log are levelled at a time
 class Committer:
     """The one who appends to a lake for some partitions of a log. Make it, `level()`, then `commit()` in order."""
 
-    def __init__(self, lake: Lake, log: LogReader, partitions: Sequence[int]) -> None:
-        """Raises PositionError when the lake's positions and the log contradict each other."""
+    def __init__(self, lake: Lake, log: LogReader, partitions: Sequence[int], *, level: bool = False) -> None:
+        """`level`: the tables are known to be so, since nothing was broken off since they were brought level.
+
+        Raises PositionError when the lake's positions and the log contradict each other.
+        """
         self._lake = lake
         self._log = log
         self.partitions = tuple(partitions)
@@ -39,7 +42,7 @@ class Committer:
         self._appenders = {table: Appender(lake.location, table, list(self._ids.values())) for table in schema.STREAMED}
         self._moved_at = dict.fromkeys(schema.STREAMED, time.monotonic())
         self._unfinished: dict[str, tuple[list[Written], dict[str, int]]] = {}
-        self._level = False
+        self._level = level
         self._check_against_log()
 
     def position(self, table: str, partition: int) -> int:
@@ -58,6 +61,19 @@ class Committer:
         snapshot = Snapshot(self._lake.location, self._lake.owner, ["dead_letters"])
         rows = snapshot.table(f"select log_offset from dead_letters where {_span(partition, start, before)}")
         return Settled(before=before, dead=frozenset(rows["log_offset"].to_pylist()))
+
+    def check_follows(self, done: Sequence[Done], starts: Position) -> None:
+        """Raise ClaimError unless the spans begin at `starts`, where `posts` is, and each where the one before ends."""
+        reached = dict(starts)
+        for each in done:
+            p = each.partition
+            posts = self.position("posts", p)
+            if each.start != reached[p] or posts != starts[p]:
+                raise ClaimError(
+                    f"this worker left the lake at {starts[p]} in log partition {p}; it is at {posts}, and what was "
+                    f"worked on goes from {each.start} to {each.end}: another worker has moved it on"
+                )
+            reached[p] = each.end
 
     def commit(self, done: Sequence[Done]) -> None:
         """Commit consecutive spans, table after table.

@@ -1,10 +1,11 @@
 """The processing loop of the local engine, from the log to the lake: read ahead, work, commit in order."""
 
+import contextlib
 import logging
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
@@ -36,11 +37,11 @@ BUSY_ROWS: Final = 20_000  # waiting: then processes are started
 COMMIT_ROWS: Final = 40_000  # at most, in one commit
 MAINTENANCE: Final = -1  # the claim to maintain a pipeline's lake, in the place of a partition
 _KEEP_S: Final = 30.0  # between two trimmings of the log
-_FIRST_WAIT_S: Final = 0.2
-_LONGEST_WAIT_S: Final = 5.0
+FIRST_WAIT_S: Final = 0.2
+LONGEST_WAIT_S: Final = 5.0
 
 # What may pass by itself: a full disk, an unreachable lake, a worker that the system has killed.
-_PASSING: Final = (RetryableError, OSError, DeltaError, pa.ArrowException, BrokenProcessPool)
+PASSING: Final = (RetryableError, OSError, DeltaError, pa.ArrowException, BrokenProcessPool)
 
 
 _COLOUR: Final = re.compile("\x1b\\[[0-9;]*m")  # delta-rs tells of its tries in several lines, with arrows in red
@@ -76,14 +77,10 @@ class Processing:
 
     plan: Plan
     log: ClaimableLog
-    lake: Lake
     committer: Committer
-    current: Current
-    tracks: added_tracks.Followed
-    pipeline: tuple[tuple[str, tuple[Track, ...]], Pipeline]  # with the model of this URI and these tracks
+    opened: "Opened"
     pool: Pool
-    maintainer: Maintainer
-    resources: ExitStack
+    upkeep: "Upkeep"
     settled: dict[int, Settled]
     following: Position  # {partition: offset of the next record to read}
     processed: int = 0
@@ -94,11 +91,9 @@ class Processing:
     _queues: dict[int, deque[UnderWay]] = field(default_factory=dict)
     _read_at: float = 0.0
     _rested_at: float = field(default_factory=time.monotonic)
-    _kept_at: float = field(default_factory=time.monotonic)
-    _maintains: bool = False
     _owed: list[Done] = field(default_factory=list)  # worked on, and not in every table yet
     _try_at: float = 0.0  # before then, what has failed is not tried again
-    _wait_s: float = _FIRST_WAIT_S
+    _wait_s: float = FIRST_WAIT_S
     _lag: int = 0
 
     @classmethod
@@ -107,40 +102,19 @@ class Processing:
 
         Raises ConfigError, ClaimError or PositionError; claims are released by `resources`.
         """
-        ends = log.ends()
-        partitions = sorted(ends) if plan.partitions is None else sorted(plan.partitions)
-        unknown = set(partitions) - set(ends)
-        if unknown:
-            raise ConfigError(f"the log has no partitions {sorted(unknown)}: it has {sorted(ends)}")
-        for partition in partitions:
-            resources.enter_context(log.claim(plan.pipeline, partition))
-        current = Current(plan.model)
-        build(replace(plan, model=current.uri))  # what is wrong with it is told before anything is made
-        owner = Owner(plan.pipeline, log.identity, len(ends))
-        lake = create_lake(cast(str, plan.lake), owner, storage_options=plan.storage_options)
-        committer = Committer(lake, log, partitions)
-        log.register(plan.pipeline, committer.lowest())
-        starts = log.begins()  # which stays: nobody trims what a registered pipeline has not passed
-        committer.begin(starts)
-        committer.level()
-        log.register(plan.pipeline, committer.lowest())
-        resources.enter_context(current.followed())
-        tracks = added_tracks.Followed(lake.location, plan.tracks)
-        now = (current.uri, tracks.now())
+        opened = Opened.open(plan, log, resources)
+        committer = Committer(opened.lake, log, opened.partitions)
+        opened.level(committer)
         return cls(
             plan=plan,
             log=log,
-            lake=lake,
             committer=committer,
-            current=current,
-            tracks=tracks,
-            pipeline=(now, build(replace(plan, model=now[0], tracks=now[1]))),
-            pool=Pool(lake.location, plan.processes),
-            maintainer=Maintainer(lake.location, lake.owner),
-            resources=resources,
-            settled={partition: committer.settled(partition) for partition in partitions},
-            following={p: _begin(committer.position("posts", p), starts.get(p, 0), p) for p in partitions},
-            _queues={partition: deque() for partition in partitions},
+            opened=opened,
+            pool=Pool(opened.lake.location, plan.processes),
+            upkeep=Upkeep(plan, log, opened.lake, resources),
+            settled={partition: committer.settled(partition) for partition in opened.partitions},
+            following={p: opened.begin(p, committer.position("posts", p)) for p in opened.partitions},
+            _queues={partition: deque() for partition in opened.partitions},
         )
 
     def step(self) -> bool:
@@ -188,18 +162,14 @@ class Processing:
 
     def maintain(self) -> None:
         """One round of maintenance, and of the log's retention; called every second from a thread of its own."""
-        if self.plan.maintain and self._may_maintain():
-            self.maintainer.tick()
-        if time.monotonic() - self._kept_at >= _KEEP_S:
-            self._kept_at = time.monotonic()
-            self._release_log()
+        self.upkeep.tick(self.committer.lowest)
 
     def close(self) -> None:
         """Let go of the processes; what was not committed is worked on again at the next start."""
         self.pool.close()
         try:
             self.committer.rest()
-            self._release_log()
+            self.upkeep.release_log(self.committer.lowest)
         except (FeltwireError, DeltaError, OSError) as error:
             logger.info("the last positions were not moved: %s", error)
 
@@ -217,19 +187,12 @@ class Processing:
                 if not batch.num_rows:
                     break
                 began, start = time.monotonic(), self.following[partition]
-                pipeline = self._pipeline()
+                pipeline = self.opened.pipeline()
                 future = self.pool.submit(pipeline, batch, self.settled[partition], busy=backlog > BUSY_ROWS)
                 queue.append(UnderWay(start, began, future))
                 self.following[partition] = batch["log_offset"][-1].as_py() + 1
                 submitted = True
         return submitted
-
-    def _pipeline(self) -> Pipeline:
-        """What the next batch goes through: the whole of it with the model that serves now and the tracks of now."""
-        now = (self.current.uri, self.tracks.now())
-        if now != self.pipeline[0]:
-            self.pipeline = (now, build(replace(self.plan, model=now[0], tracks=now[1])))
-        return self.pipeline[1]
 
     def _take_done(self) -> list[Done]:
         """The finished batches at the head of the queues, in order; waits a little for the first."""
@@ -241,7 +204,7 @@ class Processing:
                     done = queue[0].future.result(timeout=0.1)
                 except TimeoutError:
                     break
-                except _PASSING as error:
+                except PASSING as error:
                     self._start_over(partition, queue)
                     self._pause(f"a batch could not be worked on: {error}")
                     break
@@ -262,7 +225,7 @@ class Processing:
         """Commit what is owed; where the lake is away it stays owed, when stopped meanwhile to the next start."""
         try:
             self.committer.commit(self._owed)
-        except _PASSING as error:
+        except PASSING as error:
             metrics.COMMIT_RETRIES.labels(table="lake").inc()
             return self._pause(f"the lake takes nothing: {error}")
         done, self._owed = self._owed, []
@@ -270,7 +233,7 @@ class Processing:
         self.processed += sum(each.end - each.start for each in done)
         self.kept += sum(each.kept for each in done)
         self.batches += 1
-        self._measure(done)
+        measure(done, pipeline=self.plan.pipeline, batch_s=self.batch_s, lag=self.lag())
         return True
 
     def _rest(self) -> bool:
@@ -281,63 +244,157 @@ class Processing:
             self._rested_at = time.monotonic()
             try:
                 self.committer.rest()
-            except _PASSING as error:
+            except PASSING as error:
                 return self._pause(f"the lake takes nothing: {error}")
         self._go_on()
         return False
 
     def _pause(self, why: str) -> bool:
         """Say why it does not go on, and leave the next try to a later step; always False."""
-        why = " ".join(_COLOUR.sub("", why).split())
+        why = one_line(why)
         if self.waiting != why:
             logger.warning("%s", why)
         self.waiting = why
         self._try_at = time.monotonic() + self._wait_s
-        self._wait_s = min(self._wait_s * 2, _LONGEST_WAIT_S)
+        self._wait_s = min(self._wait_s * 2, LONGEST_WAIT_S)
         return False
 
     def _go_on(self) -> None:
         self.waiting = ""
-        self._wait_s = _FIRST_WAIT_S
+        self._wait_s = FIRST_WAIT_S
 
-    def _measure(self, done: Sequence[Done]) -> None:
-        metrics.BATCH_ROWS.observe(sum(each.end - each.start for each in done))
-        metrics.BATCH_SECONDS.observe(self.batch_s)
-        metrics.LAG.labels(pipeline=self.plan.pipeline).set(self.lag())
-        oldest = min((each.oldest.as_py() for each in done if each.oldest is not None), default=None)
-        if oldest is not None:
-            metrics.QUERYABLE_SECONDS.observe((datetime.now(UTC) - oldest).total_seconds())
-        for each in done:
-            for row in each.rows["ledger"].to_pylist():
-                for name in schema.LEDGER_COUNTS:
-                    metrics.LEDGER[name].labels(source=row["source"]).inc(row[name])
+
+@dataclass
+class Opened:
+    """A pipeline's claims and lake, and what the next batch goes through. `open` it, then `level` its tables."""
+
+    plan: Plan
+    log: ClaimableLog
+    lake: Lake
+    partitions: tuple[int, ...]
+    current: Current
+    tracks: added_tracks.Followed
+    starts: Position = field(default_factory=dict)  # {partition: the oldest record that the log had}
+    _pipeline: tuple[tuple[str, tuple[Track, ...]], Pipeline] | None = None  # with the model of this URI, these tracks
+
+    @classmethod
+    def open(cls, plan: Plan, log: ClaimableLog, resources: ExitStack) -> "Opened":
+        """Claim the partitions, load the model, and open the lake or make it.
+
+        Raises ConfigError, ClaimError or PositionError; claims are released by `resources`.
+        """
+        ends = log.ends()
+        partitions = sorted(ends) if plan.partitions is None else sorted(plan.partitions)
+        unknown = set(partitions) - set(ends)
+        if unknown:
+            raise ConfigError(f"the log has no partitions {sorted(unknown)}: it has {sorted(ends)}")
+        for partition in partitions:
+            resources.enter_context(log.claim(plan.pipeline, partition))
+        current = Current(plan.model)
+        build(replace(plan, model=current.uri))  # what is wrong with it is told before anything is made
+        owner = Owner(plan.pipeline, log.identity, len(ends))
+        lake = create_lake(cast(str, plan.lake), owner, storage_options=plan.storage_options)
+        tracks = added_tracks.Followed(lake.location, plan.tracks)
+        opened = cls(plan, log, lake, tuple(partitions), current, tracks)
+        resources.enter_context(current.followed())
+        return opened
+
+    def grow(self, resources: ExitStack) -> bool:
+        """Claim the partitions that the log has got since, unless the plan names its own; whether there were any."""
+        ends = self.log.ends()
+        taken = list(self.partitions)
+        for partition in sorted(set(ends) - set(taken)) if self.plan.partitions is None else ():
+            with contextlib.suppress(ClaimError):  # another worker was faster
+                resources.enter_context(self.log.claim(self.plan.pipeline, partition))
+                taken.append(partition)
+        if len(taken) == len(self.partitions):
+            return False
+        owner = replace(self.lake.owner, partitions=len(ends))
+        self.lake = create_lake(self.lake.location.path, owner, storage_options=self.lake.location.options)
+        self.partitions = tuple(sorted(taken))
+        return True
+
+    def level(self, committer: Committer) -> None:
+        """Bring every table up to `posts`, from the oldest record on that the log has; the log keeps what is needed."""
+        self.log.register(self.plan.pipeline, committer.lowest())
+        self.starts = self.log.begins()  # which stays: nobody trims what a registered pipeline has not passed
+        committer.begin(self.starts)
+        committer.level()
+        self.log.register(self.plan.pipeline, committer.lowest())
+
+    def begin(self, partition: int, reached: int) -> int:
+        """Where to start reading. A new pipeline begins with the oldest record that the log still has."""
+        oldest = self.starts.get(partition, 0)
+        if reached and reached < oldest:
+            raise PositionError(
+                f"the lake is at {reached} in log partition {partition}, but the log was trimmed up to {oldest}: "
+                "records are missing between them"
+            )
+        return reached or oldest
+
+    def pipeline(self) -> Pipeline:
+        """What the next batch goes through: the whole of it with the model that serves now and the tracks of now."""
+        now = (self.current.uri, self.tracks.now())
+        if self._pipeline is None or now != self._pipeline[0]:
+            self._pipeline = (now, build(replace(self.plan, model=now[0], tracks=now[1])))
+        return self._pipeline[1]
+
+
+class Upkeep:
+    """Maintenance of a lake by one of its workers, and the retention of its log."""
+
+    def __init__(self, plan: Plan, log: ClaimableLog, lake: Lake, resources: ExitStack) -> None:
+        self._plan = plan
+        self._log = log
+        self._lake = lake
+        self._resources = resources
+        self._maintainer = Maintainer(lake.location, lake.owner)
+        self._kept_at = time.monotonic()
+        self._maintains = False
+
+    def tick(self, lowest: Callable[[], Position]) -> None:
+        """One round; `lowest` says what every table has of the log."""
+        if self._plan.maintain and self._may_maintain():
+            self._maintainer.tick()
+        if time.monotonic() - self._kept_at >= _KEEP_S:
+            self._kept_at = time.monotonic()
+            self.release_log(lowest)
 
     def _may_maintain(self) -> bool:
         """Whether this worker is the one that maintains the lake; another takes over when that one has gone."""
         if not self._maintains:
             try:
-                self.resources.enter_context(self.log.claim(self.plan.pipeline, MAINTENANCE))
+                self._resources.enter_context(self._log.claim(self._plan.pipeline, MAINTENANCE))
             except (ClaimError, LogError):
                 return False
             self._maintains = True
         return True
 
-    def _release_log(self) -> None:
+    def release_log(self, lowest: Callable[[], Position]) -> None:
         """Tell the log what is safe in the lake, and have it trimmed."""
         try:
-            lowest = self.committer.lowest()
-            make_durable(self.lake.location)
-            self.log.register(self.plan.pipeline, lowest)
-            self.log.trim()
+            position = lowest()
+            make_durable(self._lake.location)
+            self._log.register(self._plan.pipeline, position)
+            self._log.trim()
         except (LogError, LakeError, OSError) as error:
             logger.warning("the log was not trimmed and is tried again: %s", error)
 
 
-def _begin(reached: int, oldest: int, partition: int) -> int:
-    """Where to start reading. A new pipeline begins with the oldest record that the log still has."""
-    if reached and reached < oldest:
-        raise PositionError(
-            f"the lake is at {reached} in log partition {partition}, but the log was trimmed up to {oldest}: "
-            "records are missing between them"
-        )
-    return reached or oldest
+def measure(done: Sequence[Done], *, pipeline: str, batch_s: float, lag: int) -> None:
+    """Count what one commit has brought into the lake."""
+    metrics.BATCH_ROWS.observe(sum(each.end - each.start for each in done))
+    metrics.BATCH_SECONDS.observe(batch_s)
+    metrics.LAG.labels(pipeline=pipeline).set(lag)
+    oldest = min((each.oldest.as_py() for each in done if each.oldest is not None), default=None)
+    if oldest is not None:
+        metrics.QUERYABLE_SECONDS.observe((datetime.now(UTC) - oldest).total_seconds())
+    for each in done:
+        for row in each.rows["ledger"].to_pylist():
+            for name in schema.LEDGER_COUNTS:
+                metrics.LEDGER[name].labels(source=row["source"]).inc(row[name])
+
+
+def one_line(why: str) -> str:
+    """An error's words for a person: in one line, without colours."""
+    return " ".join(_COLOUR.sub("", why).split())
