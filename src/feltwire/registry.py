@@ -19,7 +19,7 @@ from feltwire.errors import ConfigError, MissingExtraError
 KINDS: Final = ("sources", "logs", "models", "engines", "followers")
 
 # Libraries that are not part of the base install, where the extra that brings one is named otherwise.
-EXTRAS: Final[dict[str, str]] = {"boto3": "aws", "botocore": "aws"}
+EXTRAS: Final[dict[str, str]] = {"boto3": "aws", "botocore": "aws", "confluent_kafka": "kafka"}
 
 
 def names(kind: str) -> list[str]:
