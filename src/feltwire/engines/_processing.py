@@ -4,13 +4,13 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, Protocol, cast
 
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
@@ -18,7 +18,7 @@ from deltalake.exceptions import DeltaError
 from feltwire import metrics, schema
 from feltwire.engines._commit import IDLE_MOVE_S, Committer
 from feltwire.engines._pool import Pool
-from feltwire.engines._work import Done, Settled
+from feltwire.engines._work import Done, Settled, gap
 from feltwire.errors import ClaimError, ConfigError, FeltwireError, LakeError, LogError, PositionError, RetryableError
 from feltwire.interfaces import Log, Position
 from feltwire.lake import Lake, Owner, added_tracks, create_lake
@@ -62,10 +62,20 @@ class ClaimableLog(Log, Protocol):
         ...
 
 
-class UnderWay(NamedTuple):
-    """A batch that is being worked on."""
+class Share(Protocol):
+    """A worker's part of a log's partitions, where the log deals them out among the workers of a pipeline."""
+
+    def partitions(self) -> frozenset[int] | None:
+        """Those that are this worker's now; None before the first deal. Asked before every commit."""
+        ...
+
+
+@dataclass
+class UnderWay:
+    """A batch that is being worked on, and the span of the log that it stands for: gaps behind it included."""
 
     start: int
+    end: int
     began: float
     future: "Future[Done]"
 
@@ -100,6 +110,9 @@ class Processing:
     _try_at: float = 0.0  # before then, what has failed is not tried again
     _wait_s: float = _FIRST_WAIT_S
     _lag: int = 0
+    share: Share | None = None
+    _ahead: dict[int, pa.RecordBatch] = field(default_factory=dict)  # read, and not submitted yet
+    _contested: bool = False  # another worker has committed what was this one's
 
     @classmethod
     def open(cls, plan: Plan, log: ClaimableLog, resources: ExitStack) -> "Processing":
@@ -108,7 +121,9 @@ class Processing:
         Raises ConfigError, ClaimError or PositionError; claims are released by `resources`.
         """
         ends = log.ends()
-        partitions = sorted(ends) if plan.partitions is None else sorted(plan.partitions)
+        deal = getattr(log, "share", None) if plan.partitions is None else None
+        share = resources.enter_context(deal(plan.pipeline)) if deal else None
+        partitions = [] if share else sorted(ends) if plan.partitions is None else sorted(plan.partitions)
         unknown = set(partitions) - set(ends)
         if unknown:
             raise ConfigError(f"the log has no partitions {sorted(unknown)}: it has {sorted(ends)}")
@@ -118,12 +133,7 @@ class Processing:
         build(replace(plan, model=current.uri))  # what is wrong with it is told before anything is made
         owner = Owner(plan.pipeline, log.identity, len(ends))
         lake = create_lake(cast(str, plan.lake), owner, storage_options=plan.storage_options)
-        committer = Committer(lake, log, partitions)
-        log.register(plan.pipeline, committer.lowest())
-        starts = log.begins()  # which stays: nobody trims what a registered pipeline has not passed
-        committer.begin(starts)
-        committer.level()
-        log.register(plan.pipeline, committer.lowest())
+        committer, starts = _level(plan, log, lake, partitions)
         resources.enter_context(current.followed())
         tracks = added_tracks.Followed(lake.location, plan.tracks)
         now = (current.uri, tracks.now())
@@ -141,14 +151,52 @@ class Processing:
             settled={partition: committer.settled(partition) for partition in partitions},
             following={p: _begin(committer.position("posts", p), starts.get(p, 0), p) for p in partitions},
             _queues={partition: deque() for partition in partitions},
+            share=share,
         )
 
     def step(self) -> bool:
         """Read ahead, and commit what is done; False when there is nothing to do now.
 
         Never waits for a lake or a log that is away: a later call tries again. Raises ClaimError when another
-        worker was faster: it has the rows.
+        worker was faster: it has the rows. Where the log deals its partitions out, this worker then begins again
+        from the lake's positions instead, with those that are its own.
         """
+        if self.share is None:
+            return self._step()
+        mine = self.share.partitions()
+        if mine is None or time.monotonic() < self._try_at:
+            return False
+        try:
+            if self._contested or mine != self._queues.keys():
+                self._take(sorted(mine))
+        except (ClaimError, *_PASSING) as error:
+            return self._pause(f"the partitions {sorted(mine)} cannot be taken over yet: {error}")
+        try:
+            return self._step()
+        except ClaimError as error:
+            self._contested = True
+            return self._pause(str(error))
+
+    def _take(self, partitions: Sequence[int]) -> None:
+        """Go on with these partitions, from where the lake is; what is under way and not committed is given up."""
+        for queue in self._queues.values():
+            for each in queue:
+                each.future.cancel()
+        self._queues, self._owed = {}, []
+        self._ahead.clear()
+        self._contested = True
+        ends = self.log.ends()
+        if len(ends) > self.lake.owner.partitions:
+            owner = replace(self.lake.owner, partitions=len(ends))
+            self.lake = create_lake(cast(str, self.plan.lake), owner, storage_options=self.plan.storage_options)
+        self.committer, starts = _level(self.plan, self.log, self.lake, partitions)
+        self.settled = {p: self.committer.settled(p) for p in partitions}
+        self.following = {p: _begin(self.committer.position("posts", p), starts.get(p, 0), p) for p in partitions}
+        self._queues = {p: deque() for p in partitions}
+        self._contested = False
+        logger.info("working on the log partitions %s", list(partitions))
+
+    def _step(self) -> bool:
         if time.monotonic() < self._try_at:
             return False
         if self._owed:
@@ -175,7 +223,8 @@ class Processing:
     def idle(self) -> bool:
         """Whether every table has every record."""
         try:
-            return not self._count_lag()
+            dealt = self.share is None or self.share.partitions() == self._queues.keys()
+            return dealt and not self._contested and not self._count_lag()
         except LogError:
             return False
 
@@ -212,17 +261,42 @@ class Processing:
         self._read_at = time.monotonic()
         submitted = False
         for partition, queue in self._queues.items():
-            while len(queue) < self.pool.width and self.following[partition] < ends.get(partition, 0):
-                batch = self.log.read(partition, self.following[partition], CHUNK_ROWS)
+            end = ends.get(partition, 0)
+            while len(queue) < self.pool.width and self.following[partition] < end:
+                batch = self._ahead.pop(partition, None)
+                if batch is None:
+                    batch = self.log.read(partition, self.following[partition], CHUNK_ROWS)
                 if not batch.num_rows:
+                    self._pass_gap(partition, end)
                     break
                 began, start = time.monotonic(), self.following[partition]
                 pipeline = self._pipeline()
                 future = self.pool.submit(pipeline, batch, self.settled[partition], busy=backlog > BUSY_ROWS)
-                queue.append(UnderWay(start, began, future))
                 self.following[partition] = batch["log_offset"][-1].as_py() + 1
+                queue.append(UnderWay(start, self.following[partition], began, future))
                 submitted = True
+                self._look_ahead(partition, batch.num_rows, end)
         return submitted
+
+    def _look_ahead(self, partition: int, rows: int, end: int) -> None:
+        """Behind a batch that is not full there may be a gap up to the end: it is passed together with the batch."""
+        if rows < CHUNK_ROWS and self.following[partition] < end:
+            batch = self.log.read(partition, self.following[partition], CHUNK_ROWS)
+            if batch.num_rows:
+                self._ahead[partition] = batch
+            else:
+                self._pass_gap(partition, end)
+
+    def _pass_gap(self, partition: int, end: int) -> None:
+        """Up to `end`, which the log had before it gave nothing, there is no record: a broker's marks take offsets."""
+        queue, start = self._queues[partition], self.following[partition]
+        if queue:
+            queue[-1].end = end
+        else:
+            nothing: Future[Done] = Future()
+            nothing.set_result(gap(partition, start, end))
+            queue.append(UnderWay(start, end, time.monotonic(), nothing))
+        self.following[partition] = end
 
     def _pipeline(self) -> Pipeline:
         """What the next batch goes through: the whole of it with the model that serves now and the tracks of now."""
@@ -237,8 +311,9 @@ class Processing:
         for partition, queue in self._queues.items():
             rows = 0
             while queue and rows < COMMIT_ROWS and (not taken or queue[0].future.done()):
+                head = queue[0]
                 try:
-                    done = queue[0].future.result(timeout=0.1)
+                    done = replace(head.future.result(timeout=0.1), start=head.start, end=head.end)
                 except TimeoutError:
                     break
                 except _PASSING as error:
@@ -248,12 +323,13 @@ class Processing:
                 self.batch_s = time.monotonic() - queue.popleft().began
                 metrics.add_counts(done.counts)
                 taken.append(done)
-                rows += done.end - done.start
+                rows += done.records
         return taken
 
     def _start_over(self, partition: int, queue: "deque[UnderWay]") -> None:
         """Work on everything again from the head of a queue on."""
         self.following[partition] = queue[0].start
+        self._ahead.pop(partition, None)
         for each in queue:
             each.future.cancel()
         queue.clear()
@@ -267,7 +343,7 @@ class Processing:
             return self._pause(f"the lake takes nothing: {error}")
         done, self._owed = self._owed, []
         self._go_on()
-        self.processed += sum(each.end - each.start for each in done)
+        self.processed += sum(each.records for each in done)
         self.kept += sum(each.kept for each in done)
         self.batches += 1
         self._measure(done)
@@ -301,7 +377,7 @@ class Processing:
         self._wait_s = _FIRST_WAIT_S
 
     def _measure(self, done: Sequence[Done]) -> None:
-        metrics.BATCH_ROWS.observe(sum(each.end - each.start for each in done))
+        metrics.BATCH_ROWS.observe(sum(each.records for each in done))
         metrics.BATCH_SECONDS.observe(self.batch_s)
         metrics.LAG.labels(pipeline=self.plan.pipeline).set(self.lag())
         oldest = min((each.oldest.as_py() for each in done if each.oldest is not None), default=None)
@@ -314,6 +390,8 @@ class Processing:
 
     def _may_maintain(self) -> bool:
         """Whether this worker is the one that maintains the lake; another takes over when that one has gone."""
+        if self.share is not None:
+            return 0 in self._queues
         if not self._maintains:
             try:
                 self.resources.enter_context(self.log.claim(self.plan.pipeline, MAINTENANCE))
@@ -331,6 +409,17 @@ class Processing:
             self.log.trim()
         except (LogError, LakeError, OSError) as error:
             logger.warning("the log was not trimmed and is tried again: %s", error)
+
+
+def _level(plan: Plan, log: ClaimableLog, lake: Lake, partitions: Iterable[int]) -> tuple[Committer, Position]:
+    """A committer for these partitions, its tables level; and where the log begins."""
+    committer = Committer(lake, log, tuple(partitions))
+    log.register(plan.pipeline, committer.lowest())
+    starts = log.begins()  # which stays: nobody trims what a registered pipeline has not passed
+    committer.begin(starts)
+    committer.level()
+    log.register(plan.pipeline, committer.lowest())
+    return committer, starts
 
 
 def _begin(reached: int, oldest: int, partition: int) -> int:

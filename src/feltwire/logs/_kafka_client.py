@@ -51,6 +51,9 @@ class Options(CommonOptions):
     source: str | None = Field(None, description="With `decoder`: the network that the posts are of.")
     transactional_id: str = Field("feltwire", description="The first part of the producers' transactional ids.")
     group: str = Field("feltwire", description="The first part of the workers' group ids.")
+    session_s: float = Field(
+        10, ge=1, le=300, description="Seconds without a sign of life until a worker's partitions go to others."
+    )
     security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
         "plaintext", description="How the brokers are spoken to."
     )

@@ -7,8 +7,8 @@ records of transactions that were given up. How far a pipeline is stands in its 
 import logging
 import re
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, Final, Self
 
@@ -19,10 +19,11 @@ from feltwire.interfaces import Cursor, Position
 from feltwire.logs import _places
 from feltwire.logs._decoders import TWITTER, Decoder, decoder
 from feltwire.logs._kafka_append import Appender, Topics
-from feltwire.logs._kafka_client import Cluster, Options, Topic
+from feltwire.logs._kafka_client import Cluster, Options, Topic, errors
 from feltwire.logs._kafka_foreign import ForeignReader
 from feltwire.logs._kafka_read import PartitionReader
 from feltwire.logs._kafka_records import MAX_MESSAGE_BYTES, Place, from_messages
+from feltwire.logs._kafka_share import Share
 from feltwire.logs._kafka_state import CONFIG as STATE_CONFIG
 from feltwire.logs._kafka_state import State, entry, pipeline_key
 from feltwire.schema import LOGGED, empty
@@ -188,6 +189,18 @@ class KafkaLog:
     def claim(self, pipeline: str, partition: int) -> AbstractContextManager[None]:
         """Nothing is locked across machines: the lake itself refuses the second of two workers on a partition."""
         return nullcontext()
+
+    @contextmanager
+    def share(self, pipeline: str) -> Iterator[Share]:
+        """Be one of the pipeline's workers while the block runs, with the partitions that the group deals out."""
+        group = f"{self._options.group}/{self.identity}/{pipeline}"
+        session_s = self._options.session_s
+        with errors(str(self)):
+            share = Share(self._cluster.config, topic=self._records.name, group=group, session_s=session_s)
+        try:
+            yield share
+        finally:
+            share.close()
 
     def register(self, pipeline: str, position: Position) -> None:
         """Note how far a pipeline is, for those who ask. The topic's retention does not wait for it.
