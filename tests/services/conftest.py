@@ -15,15 +15,6 @@ def inbox(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def broker(absent: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A Kafka broker that the tests of this session share; each makes topics of its own."""
-    broker = Broker(tmp_path_factory.mktemp("broker"), jars(absent))
-    broker.start()
-    yield broker
-    broker.kill()
-
-
 @pytest.fixture
 def own_broker(absent: Callable[[str], None], tmp_path: Path) -> Iterator[Broker]:
     """A Kafka broker for one test, which may stop it and start it again."""
