@@ -13,7 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from confluent_kafka import KafkaError, KafkaException, Producer
+from xxhash import xxh3_64_intdigest
 
 from feltwire.errors import ClaimError, LogError
 from feltwire.interfaces import Cursor, Position
@@ -23,6 +25,8 @@ from feltwire.logs._kafka_read import PartitionReader
 from feltwire.logs._kafka_records import MAX_MESSAGE_BYTES, to_messages
 from feltwire.logs._kafka_state import State, cursor_key, entry, writer_key
 from feltwire.recent import BUCKETS, Hashes, Recent
+from feltwire.schema import EDIT, WITHDRAWAL
+from feltwire.schema import records as as_records
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +74,27 @@ class _Sent:
             self.ends.setdefault(message.topic(), {})[message.partition()] = message.offset() + 1
 
 
+def with_older_homes(batches: dict[int, pa.RecordBatch], counts: frozenset[int]) -> dict[int, pa.RecordBatch]:
+    """The records by partition, with a withdrawal more for every edit and withdrawal whose post may lie elsewhere.
+
+    A post's partition follows from its id and from how many partitions there are. `counts` is how many there were
+    before the topic was given more: where the id then led to, older revisions are withdrawn as well.
+    """
+    more: dict[int, list[dict[str, object]]] = {}
+    for partition, batch in batches.items() if counts else ():
+        kinds = pc.is_in(batch["kind"], value_set=pa.array([EDIT, WITHDRAWAL]))
+        for row in batch.filter(pc.and_(kinds, batch["id"].is_valid())).to_pylist():
+            digest = xxh3_64_intdigest(row["id"].encode())
+            last = row["revision"] if row["kind"] == WITHDRAWAL else (row["revision"] or 0) - 1
+            kept = {name: row[name] for name in ("id", "source", "live", "created_at", "ingested_at")}
+            for home in {digest % count for count in counts} - {partition}:
+                more.setdefault(home, []).append({**kept, "kind": WITHDRAWAL, "revision": last})
+    result = dict(batches)
+    for home, rows in more.items():
+        result[home] = pa.concat_batches([*([result[home]] if home in result else []), as_records(rows)])
+    return result
+
+
 class Appender:
     """The writing end of a log, with the memory of its recent ids. Threads take turns."""
 
@@ -84,6 +109,7 @@ class Appender:
         self._ids = PartitionReader(topics.ids.cluster.config, topics.ids.name, 0)
         self._unknown: _Attempt | None = None
         self._last = _places.EPOCH
+        self._counts: frozenset[int] = frozenset()
         self._forget()
 
     def append(self, records: pa.RecordBatch, source: str, cursor: Cursor | None) -> int:
@@ -110,13 +136,15 @@ class Appender:
     def _append(self, producer: Producer, records: pa.RecordBatch, source: str, cursor: Cursor | None) -> int:
         now = max(self._clock(), self._last)
         self._recent.expire(now.timestamp())
-        partitions = self._topics.records.partitions
+        partitions = self._topics.records.look()
+        self._note_partitions(partitions)
         intake = _intake.admit(records, self._recent, partitions=partitions, ingested_at=now)
+        batches = with_older_homes(intake.batches, self._counts - {partitions})
         attempt = _Attempt(str(uuid.uuid4()), records, source, cursor, intake.duplicates)
         sent = _Sent()
         try:
             producer.begin_transaction()
-            for partition, batch in intake.batches.items():
+            for partition, batch in batches.items():
                 self._send(producer, self._topics.records.name, partition, to_messages(batch), sent)
             if records.num_rows:
                 new = np.concatenate([intake.hashes[partition] for partition in range(partitions)])
@@ -174,6 +202,14 @@ class Appender:
                 on_delivery=sent.note,
             )
             sent.ids += 1
+
+    def _note_partitions(self, partitions: int) -> None:
+        """Have it stand in the state how many partitions the topic has, before a record goes by that number."""
+        if partitions not in self._counts:
+            known = frozenset(int(count) for count in self._state.entries("partitions"))
+            if partitions not in known:
+                self._state.write({f"partitions/{partitions}": entry(self._clock())})
+            self._counts = known | {partitions}
 
     # Producers
 

@@ -193,6 +193,12 @@ class Topic:
                 self._begins = (time.monotonic(), found)
             return dict(self._begins[1])
 
+    def look(self) -> int:
+        """The number of partitions, asked again now and then. Raises FatalError when it is another topic now."""
+        with self._lock:
+            self._look()
+            return self.partitions
+
     def _seen(self) -> Position:
         """A transaction is committed before the last of its partitions shows it, some milliseconds later."""
         deadline = time.monotonic() + _VISIBLE_S
