@@ -109,7 +109,8 @@ class Appender:
         self._ids = PartitionReader(topics.ids.cluster.config, topics.ids.name, 0)
         self._unknown: _Attempt | None = None
         self._last = _places.EPOCH
-        self._counts: frozenset[int] = frozenset()
+        self._partitions = 0
+        self._counts: frozenset[int] = frozenset()  # how many partitions there ever were
         self._forget()
 
     def append(self, records: pa.RecordBatch, source: str, cursor: Cursor | None) -> int:
@@ -120,6 +121,7 @@ class Appender:
         if not records.num_rows and cursor is None:
             return 0
         with self._lock:
+            self._note_partitions(self._topics.records.look())
             producer = self._producer(source if cursor is not None else "")
             self._learn()
             unknown, self._unknown = self._unknown, None
@@ -136,8 +138,7 @@ class Appender:
     def _append(self, producer: Producer, records: pa.RecordBatch, source: str, cursor: Cursor | None) -> int:
         now = max(self._clock(), self._last)
         self._recent.expire(now.timestamp())
-        partitions = self._topics.records.look()
-        self._note_partitions(partitions)
+        partitions = self._partitions
         intake = _intake.admit(records, self._recent, partitions=partitions, ingested_at=now)
         batches = with_older_homes(intake.batches, self._counts - {partitions})
         attempt = _Attempt(str(uuid.uuid4()), records, source, cursor, intake.duplicates)
@@ -205,11 +206,13 @@ class Appender:
 
     def _note_partitions(self, partitions: int) -> None:
         """Have it stand in the state how many partitions the topic has, before a record goes by that number."""
-        if partitions not in self._counts:
-            known = frozenset(int(count) for count in self._state.entries("partitions"))
-            if partitions not in known:
-                self._state.write({f"partitions/{partitions}": entry(self._clock())})
-            self._counts = known | {partitions}
+        if partitions == self._partitions:
+            return
+        known = frozenset(int(count) for count in self._state.entries("partitions"))
+        if partitions not in known:
+            self._state.write({f"partitions/{partitions}": entry(self._clock())})
+        self._partitions, self._counts = partitions, known | {partitions}
+        self._producers.clear()  # which know only the partitions of before
 
     # Producers
 

@@ -5,6 +5,7 @@ removes it.
 """
 
 import json
+import logging
 import threading
 from datetime import datetime
 from typing import Any, Final
@@ -16,6 +17,8 @@ from feltwire.interfaces import Cursor, Position
 from feltwire.logs import _places
 from feltwire.logs._kafka_client import TIMEOUT_S, Topic, errors
 from feltwire.logs._kafka_read import PartitionReader
+
+logger = logging.getLogger(__name__)
 
 CONFIG: Final = {
     "cleanup.policy": "compact",
@@ -97,7 +100,7 @@ class State:
         with self._lock, errors(str(self.topic)):
             if self._producer is None:
                 config = {**self.topic.cluster.config, "enable.idempotence": True, "message.timeout.ms": 10_000}
-                self._producer = Producer(config)
+                self._producer = Producer(config, logger=logger)
             for key, value in entries.items():
                 self._producer.produce(self.topic.name, value, key=key, partition=0, on_delivery=note)
             left = self._producer.flush(TIMEOUT_S + 5)
