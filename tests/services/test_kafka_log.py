@@ -16,7 +16,7 @@ from tests.services.kafka.broker import Broker, jars
 from feltwire import registry
 from feltwire.errors import ClaimError, ConfigError, FatalError, LogError, PositionError
 from feltwire.logs import _kafka_client
-from feltwire.logs.kafka import KafkaLog, Options, exists
+from feltwire.logs.kafka import KafkaLog, Options
 from feltwire.schema import DUPLICATE, EDIT, LAST_REVISION, POST, WITHDRAWAL, records
 
 pytestmark = pytest.mark.slow
@@ -193,7 +193,7 @@ def test_a_topic_that_was_made_anew_is_another_log(broker: Broker, topic: str, m
         admin = AdminClient(broker.client())
         admin.delete_topics([topic])[topic].result()
         for _ in polling(10):
-            if not exists(f"{broker.address}/{topic}", Options()):
+            if _kafka_client.Cluster(broker.address, Options()).identity(topic) is None:
                 break
         with opened(broker, topic) as again:
             assert again.identity != log.identity
@@ -235,8 +235,9 @@ def test_repeats_of_a_topic_that_others_fill(broker: Broker, topic: str, monkeyp
             assert rows(log, after=after) == whole[after:]
         with pytest.raises(ConfigError, match="it is only read"):
             log.append(posts(range(1)), source="s", cursor={})
-    with pytest.raises(ConfigError, match="there is no topic 'nowhere'"):
-        opened(broker, "nowhere", decoder="post")
+    for options in ({"decoder": "post"}, {"create": False}):
+        with pytest.raises(ConfigError, match="there is no topic 'nowhere'"):
+            opened(broker, "nowhere", **options)
 
 
 @pytest.fixture

@@ -180,6 +180,9 @@ def process(
     track: Tracks = None,
     model: ModelUri = None,
     until_idle: UntilIdle = False,
+    partitions: Annotated[
+        str | None, typer.Option("--partitions", metavar="N,N", help="Work on these partitions of the log alone.")
+    ] = None,
     lake: LakePath = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -189,16 +192,26 @@ def process(
     \b
       feltwire process
       feltwire process --config other-model.toml --until-idle
+      feltwire process --partitions 0,1
 
     Several pipelines, each with a name and a lake of its own, read one log without waiting for each other.
     """
     from feltwire.cli.watching import watch
     from feltwire.config import to_plan
 
-    settings = common.load_settings(config, lake=lake, tracks=track, model=model)
+    only = {"engine": {"partitions": _numbers(partitions)}} if partitions is not None else None
+    settings = common.load_settings(config, lake=lake, tracks=track, model=model, other=only)
     service = _service(to_plan(settings, ingest=False, until_idle=until_idle), settings)
     watch(service, _work_look(as_json), title="process")
     _tell_end(service)
+
+
+def _numbers(text: str) -> list[int]:
+    """`0,2` as numbers. Raises ConfigError."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--partitions {text!r}: expected numbers with commas between, such as 0,2") from error
 
 
 def serve(

@@ -42,6 +42,7 @@ class Options(CommonOptions):
     """Options of the log `kafka`."""
 
     partitions: int = Field(1, ge=1, le=1024, description="Partitions of the topic, where it is made here.")
+    create: bool = Field(True, description="Whether topics that are not there are made.")
     retention_h: float = Field(168, ge=0, description="Hours for which a topic that is made here keeps its records.")
     replication: int | None = Field(None, ge=1, description="Copies of a topic made here. Unset: as the broker says.")
     compression: Literal["zstd", "lz4", "snappy", "gzip", "none"] = Field("zstd", description="Of what is sent.")

@@ -28,7 +28,7 @@ from feltwire.logs._kafka_state import CONFIG as STATE_CONFIG
 from feltwire.logs._kafka_state import State, entry, pipeline_key
 from feltwire.schema import LOGGED, empty
 
-__all__ = ["KafkaLog", "Options", "create", "exists"]
+__all__ = ["KafkaLog", "Options", "create"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,6 @@ def create(rest: str, options: Options) -> "KafkaLog":
     """The log `kafka:BROKERS/TOPIC`; the topic is made where it is not there yet, unless others fill it."""
     brokers, topic = parse_place(rest)
     return KafkaLog(brokers, topic, options)
-
-
-def exists(rest: str, options: Options) -> bool:
-    """Whether there is such a topic. Raises LogError where the brokers cannot be reached."""
-    brokers, topic = parse_place(rest)
-    return Cluster(brokers, options).identity(topic) is not None
 
 
 def parse_place(rest: str) -> tuple[str, str]:
@@ -280,8 +274,8 @@ class KafkaLog:
         options = self._options
         found = self._cluster.identity(name)
         if found is None:
-            if options.decoder is not None:
-                raise ConfigError(f"log 'kafka': there is no topic {name!r} at {self._cluster.brokers} to be read")
+            if options.decoder is not None or not options.create:
+                raise ConfigError(f"log 'kafka': there is no topic {name!r} at {self._cluster.brokers}")
             retention_ms = int(options.retention_h * 3.6e6)
             config = {
                 "cleanup.policy": "delete",
@@ -324,6 +318,8 @@ class KafkaLog:
 
     def _beside(self, name: str, config: dict[str, str]) -> Topic:
         found = self._cluster.identity(name)
+        if found is None and not self._options.create:
+            raise ConfigError(f"log 'kafka': beside the topic there is no topic {name!r}: was nothing ingested yet?")
         if found is None:
             self._cluster.create(name, partitions=1, replication=self._options.replication, config=config)
             found = self._cluster.identity(name)
