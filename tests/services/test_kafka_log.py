@@ -115,7 +115,7 @@ def test_a_transaction_whose_end_is_unknown_is_stored_once(
         for committed in (True, False):
             start = 10 if committed else 20
             producer = _Broken(log._appender()._producers["s"], committed=committed)
-            monkeypatch.setitem(log._appender()._producers, "s", producer)  # type: ignore[arg-type]
+            monkeypatch.setitem(log._appender()._producers, "s", producer)
             with pytest.raises(LogError):
                 log.append(posts(range(start, start + 2)), source="s", cursor={"n": start})
             assert log.append(posts(range(start, start + 2)), source="s", cursor={"n": start}) == 0

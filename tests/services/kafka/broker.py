@@ -3,12 +3,15 @@
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
@@ -162,3 +165,24 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def main() -> None:
+    """Run a broker until Ctrl-C, with its data in a folder that goes with it; tell its address."""
+
+    def give_up(reason: str) -> None:
+        raise SystemExit(reason)
+
+    with TemporaryDirectory() as folder:
+        broker = Broker(Path(folder), jars(give_up))
+        broker.start()
+        sys.stdout.write(f"kafka:{broker.address}/TOPIC\n")
+        sys.stdout.flush()
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            broker.stop()
+
+
+if __name__ == "__main__":
+    main()
