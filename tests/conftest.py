@@ -2,11 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.services.kafka.broker import Broker
 
 # No deadline: the time of one example says more about the machine than about the code.
 _COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,6 +47,17 @@ def program(absent: Callable[[str], None]) -> Callable[..., str]:
         return str(path)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def broker(absent: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Broker]":
+    """A Kafka broker that the tests of this session share; each makes topics of its own."""
+    from tests.services.kafka.broker import Broker, jars
+
+    broker = Broker(tmp_path_factory.mktemp("broker"), jars(absent))
+    broker.start()
+    yield broker
+    broker.kill()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,13 @@ from feltwire.errors import ConfigError, MissingExtraError
 KINDS: Final = ("sources", "logs", "models", "engines", "followers")
 
 # Libraries that are not part of the base install, where the extra that brings one is named otherwise.
-EXTRAS: Final[dict[str, str]] = {"boto3": "aws", "botocore": "aws", "pyspark": "spark", "py4j": "spark"}
+EXTRAS: Final[dict[str, str]] = {
+    "boto3": "aws",
+    "botocore": "aws",
+    "confluent_kafka": "kafka",
+    "py4j": "spark",
+    "pyspark": "spark",
+}
 
 
 def names(kind: str) -> list[str]:

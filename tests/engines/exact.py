@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from tests.engines.stream import Truth, ids
 
-from feltwire import doctor, schema, windows
+from feltwire import doctor, registry, schema, windows
 from feltwire.interfaces import LogReader
 from feltwire.lake import Lake, open_lake
 from feltwire.lake.withdraw import remove_withdrawn
@@ -16,15 +16,17 @@ from feltwire.logs.sqlite import Options, SqliteLog
 
 
 def assert_exact(
-    lake_path: Path | str, log_path: Path, truth: Truth, *, storage_options: dict[str, str] | None = None
+    lake_path: Path | str, log_path: Path | str, truth: Truth, *, storage_options: dict[str, str] | None = None
 ) -> dict[str, int]:
     """Fail unless every record is in the lake exactly once and every sum is right; some counts for the report.
 
+    `log_path` is an SQLite file, or, as a str, the URI of any log.
     The lake has everything that is in the log. A removal of withdrawn posts that was killed half-way is
     finished first, as the next round of maintenance would.
     """
     lake = open_lake(str(lake_path), storage_options=storage_options)
-    with SqliteLog(log_path, Options()) as log:
+    made = registry.create("logs", log_path) if isinstance(log_path, str) else SqliteLog(log_path, Options())
+    with made as log:
         remove_withdrawn(lake.location, lake.owner)
         _posts_once(lake, truth)
         _ledger(lake, truth)

@@ -16,9 +16,9 @@ from feltwire.engines._commit import Committer
 from feltwire.engines._processing import Opened
 from feltwire.engines._spark_log import FeltwireLogReader, Job, read_span, shared_out
 from feltwire.engines._spark_mark import Span, mark, read_mark
-from feltwire.engines._spark_wire import WIRE, decode, encode, failure, nothing
+from feltwire.engines._spark_wire import WIRE, decode, encode, failure
 from feltwire.engines._spark_work import work_on_span
-from feltwire.engines._work import Settled, work
+from feltwire.engines._work import Settled, gap, work
 from feltwire.errors import ClaimError, ConfigError, FatalError, FeltwireError, LogError, MissingExtraError
 from feltwire.interfaces import Position
 from feltwire.lake import Owner, create_lake
@@ -115,7 +115,7 @@ def test_what_was_done_survives_the_way(logged: pa.RecordBatch, lake: Location, 
     back = decode(pa.Table.from_batches([encode(done)]))[0]
     assert back == done
     assert [file.action().stats for file in back.written] == [file.action().stats for file in done.written]
-    (empty,) = decode(pa.Table.from_batches([encode(nothing(Span(1, 2, 3)))]))
+    (empty,) = decode(pa.Table.from_batches([encode(gap(1, 2, 3))]))
     assert (empty.partition, empty.start, empty.end, empty.written, empty.kept) == (1, 2, 3, (), 0)
 
 
@@ -188,12 +188,12 @@ def test_a_batch_that_does_not_follow_is_refused(lake: Location) -> None:
 
     opened = create_lake(lake.path, Owner("main", "some-log"))
     committer = Committer(opened, Log(), [0])
-    committer.check_follows([nothing(Span(0, 0, 3)), nothing(Span(0, 3, 5))], {0: 0})
-    for spans in ([Span(0, 1, 2)], [Span(0, 0, 3), Span(0, 4, 5)]):
+    committer.check_follows([gap(0, 0, 3), gap(0, 3, 5)], {0: 0})
+    for spans in ([(1, 2)], [(0, 3), (4, 5)]):
         with pytest.raises(ClaimError, match="another worker"):
-            committer.check_follows([nothing(span) for span in spans], {0: 0})
+            committer.check_follows([gap(0, start, end) for start, end in spans], {0: 0})
     with pytest.raises(ClaimError, match="another worker"):  # who stood at 2, where `posts` is no longer
-        committer.check_follows([nothing(Span(0, 2, 3))], {0: 2})
+        committer.check_follows([gap(0, 2, 3)], {0: 2})
 
 
 @pytest.mark.parametrize("version", ["4.1.1", "3.5.0", "4.0", "unknown"])

@@ -111,7 +111,8 @@ def open_the_log(settings: "Settings") -> Any:
     name, _, rest = uri.partition(":")
     if name == "sqlite" and not Path(rest.partition("?")[0]).expanduser().exists():
         raise ConfigError(f"there is no log at {uri}: `feltwire run` makes one; [log] names another")
-    return registry.create("logs", uri, settings.log.options)
+    there = {"create": False} if "create" in registry.load("logs", name).Options.model_fields else {}
+    return registry.create("logs", uri, {**settings.log.options, **there})
 
 
 def talk(text: str) -> None:

@@ -152,6 +152,8 @@ def _try_log(settings: "Settings") -> str:
         name = settings.log_uri.partition(":")[0]
         module = registry.load("logs", name)
         registry.validate(module.Options, settings.log.options, where=f"log {name!r}")
+        if name != "sqlite":
+            return "will be made"
         place = Path(settings.log_uri.partition(":")[2]).expanduser()
         return f"will be made; {_writable(place.parent)}"
     try:

@@ -130,7 +130,9 @@ def _place(position: dict[int, int]) -> str:
     return " ".join(f"{partition}:{offset:,}" for partition, offset in position.items())
 
 
-def _size(n: int) -> str:
+def _size(n: int | None) -> str:
+    if n is None:
+        return "size unknown"
     size = float(n)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -192,6 +192,9 @@ def process(
     until_idle: UntilIdle = False,
     engine: Engine = None,
     master: Master = None,
+    partitions: Annotated[
+        str | None, typer.Option("--partitions", metavar="N,N", help="Work on these partitions of the log alone.")
+    ] = None,
     lake: LakePath = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -202,16 +205,26 @@ def process(
       feltwire process
       feltwire process --config other-model.toml --until-idle
       feltwire process --engine spark --master spark://host:7077
+      feltwire process --partitions 0,1
 
     Several pipelines, each with a name and a lake of its own, read one log without waiting for each other.
     """
     from feltwire.cli.watching import watch
     from feltwire.config import to_plan
 
-    settings = common.load_settings(config, lake=lake, tracks=track, model=model, other=_worked_by(engine, master))
+    other = _worked_by(engine, master, partitions)
+    settings = common.load_settings(config, lake=lake, tracks=track, model=model, other=other)
     service = _service(to_plan(settings, ingest=False, until_idle=until_idle), settings)
     watch(service, _work_look(as_json), title="process")
     _tell_end(service)
+
+
+def _numbers(text: str) -> list[int]:
+    """`0,2` as numbers. Raises ConfigError."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--partitions {text!r}: expected numbers with commas between, such as 0,2") from error
 
 
 def serve(
@@ -315,12 +328,13 @@ def _serve_at(port: int | None) -> dict[str, dict[str, object]]:
     return {} if port is None else {"serve": {"port": port}}
 
 
-def _worked_by(engine: str | None, master: str | None) -> dict[str, dict[str, object]]:
+def _worked_by(engine: str | None, master: str | None, partitions: str | None = None) -> dict[str, dict[str, object]]:
     """The settings' section `engine`, of what the command line says; a master is one of Spark's."""
     if master is not None and engine not in (None, "spark"):
         raise ConfigError(f"--master {master} is for the engine 'spark', and --engine is {engine!r}")
     given: dict[str, object] = {"name": engine or "spark", "master": master} if master is not None else {}
     given |= {"name": engine} if engine is not None else {}
+    given |= {"partitions": _numbers(partitions)} if partitions is not None else {}
     return {"engine": given} if given else {}
 
 

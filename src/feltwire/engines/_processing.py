@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, Protocol, cast
 
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
@@ -19,7 +19,7 @@ from deltalake.exceptions import DeltaError
 from feltwire import metrics, schema
 from feltwire.engines._commit import IDLE_MOVE_S, Committer
 from feltwire.engines._pool import Pool
-from feltwire.engines._work import Done, Settled
+from feltwire.engines._work import Done, Settled, gap
 from feltwire.errors import ClaimError, ConfigError, FeltwireError, LakeError, LogError, PositionError, RetryableError
 from feltwire.interfaces import Log, Position
 from feltwire.lake import Lake, Owner, added_tracks, create_lake
@@ -63,10 +63,20 @@ class ClaimableLog(Log, Protocol):
         ...
 
 
-class UnderWay(NamedTuple):
-    """A batch that is being worked on."""
+class Share(Protocol):
+    """A worker's part of a log's partitions, where the log deals them out among the workers of a pipeline."""
+
+    def partitions(self) -> frozenset[int] | None:
+        """Those that are this worker's now; None before the first deal. Asked before every commit."""
+        ...
+
+
+@dataclass
+class UnderWay:
+    """A batch that is being worked on, and the span of the log that it stands for: gaps behind it included."""
 
     start: int
+    end: int
     began: float
     future: "Future[Done]"
 
@@ -95,14 +105,20 @@ class Processing:
     _try_at: float = 0.0  # before then, what has failed is not tried again
     _wait_s: float = FIRST_WAIT_S
     _lag: int = 0
+    share: Share | None = None
+    _ahead: dict[int, pa.RecordBatch] = field(default_factory=dict)  # read, and not submitted yet
+    _contested: bool = False  # another worker has committed what was this one's
+    _first: int = 0  # the log's first partition: whoever was dealt it maintains the lake
 
     @classmethod
     def open(cls, plan: Plan, log: ClaimableLog, resources: ExitStack) -> "Processing":
-        """Claim the partitions, open the lake and bring its tables level.
+        """Claim the partitions, or have the log deal them out, open the lake and bring its tables level.
 
         Raises ConfigError, ClaimError or PositionError; claims are released by `resources`.
         """
-        opened = Opened.open(plan, log, resources)
+        deal = getattr(log, "share", None) if plan.partitions is None else None
+        share = resources.enter_context(deal(plan.pipeline)) if deal else None
+        opened = Opened.open(plan, log, resources, dealt=share is not None)
         committer = Committer(opened.lake, log, opened.partitions)
         opened.level(committer)
         return cls(
@@ -115,14 +131,50 @@ class Processing:
             settled={partition: committer.settled(partition) for partition in opened.partitions},
             following={p: opened.begin(p, committer.position("posts", p)) for p in opened.partitions},
             _queues={partition: deque() for partition in opened.partitions},
+            share=share,
         )
 
     def step(self) -> bool:
         """Read ahead, and commit what is done; False when there is nothing to do now.
 
         Never waits for a lake or a log that is away: a later call tries again. Raises ClaimError when another
-        worker was faster: it has the rows.
+        worker was faster: it has the rows. Where the log deals its partitions out, this worker then begins again
+        from the lake's positions instead, with those that are its own.
         """
+        if self.share is None:
+            return self._step()
+        mine = self.share.partitions()
+        if mine is None or time.monotonic() < self._try_at:
+            return False
+        try:
+            if self._contested or mine != self._queues.keys():
+                self._take(sorted(mine))
+        except (ClaimError, *PASSING) as error:
+            return self._pause(f"the partitions {sorted(mine)} cannot be taken over yet: {error}")
+        try:
+            return self._step()
+        except ClaimError as error:
+            self._contested = True
+            return self._pause(str(error))
+
+    def _take(self, partitions: Sequence[int]) -> None:
+        """Go on with these partitions, from where the lake is; what is under way and not committed is given up."""
+        for queue in self._queues.values():
+            for each in queue:
+                each.future.cancel()
+        self._queues, self._owed = {}, []
+        self._ahead.clear()
+        self._contested = True
+        self.opened.take(partitions)
+        self.committer = Committer(self.opened.lake, self.log, partitions)
+        self.opened.level(self.committer)
+        self.settled = {p: self.committer.settled(p) for p in partitions}
+        self.following = {p: self.opened.begin(p, self.committer.position("posts", p)) for p in partitions}
+        self._queues = {p: deque() for p in partitions}
+        self._contested = False
+        logger.info("working on the log partitions %s", list(partitions))
+
+    def _step(self) -> bool:
         if time.monotonic() < self._try_at:
             return False
         if self._owed:
@@ -149,7 +201,8 @@ class Processing:
     def idle(self) -> bool:
         """Whether every table has every record."""
         try:
-            return not self._count_lag()
+            dealt = self.share is None or self.share.partitions() == self._queues.keys()
+            return dealt and not self._contested and not self._count_lag()
         except LogError:
             return False
 
@@ -162,7 +215,8 @@ class Processing:
 
     def maintain(self) -> None:
         """One round of maintenance, and of the log's retention; called every second from a thread of its own."""
-        self.upkeep.tick(self.committer.lowest)
+        mine = None if self.share is None else self._first in self._queues
+        self.upkeep.tick(self.committer.lowest, self.opened.lake.owner, mine=mine)
 
     def close(self) -> None:
         """Let go of the processes; what was not committed is worked on again at the next start."""
@@ -176,23 +230,49 @@ class Processing:
     def _read_ahead(self) -> bool:
         """Submit batches until enough are under way or the log has no more; while calm, every CALM_S."""
         ends = self.log.ends()
+        self._first = min(ends, default=0)
         backlog = sum(ends.get(p, 0) - offset for p, offset in self.following.items())
         if not backlog or (backlog < CHUNK_ROWS and time.monotonic() - self._read_at < CALM_S):
             return False
         self._read_at = time.monotonic()
         submitted = False
         for partition, queue in self._queues.items():
-            while len(queue) < self.pool.width and self.following[partition] < ends.get(partition, 0):
-                batch = self.log.read(partition, self.following[partition], CHUNK_ROWS)
+            end = ends.get(partition, 0)
+            while len(queue) < self.pool.width and self.following[partition] < end:
+                batch = self._ahead.pop(partition, None)
+                if batch is None:
+                    batch = self.log.read(partition, self.following[partition], CHUNK_ROWS)
                 if not batch.num_rows:
+                    self._pass_gap(partition, end)
                     break
                 began, start = time.monotonic(), self.following[partition]
                 pipeline = self.opened.pipeline()
                 future = self.pool.submit(pipeline, batch, self.settled[partition], busy=backlog > BUSY_ROWS)
-                queue.append(UnderWay(start, began, future))
                 self.following[partition] = batch["log_offset"][-1].as_py() + 1
+                queue.append(UnderWay(start, self.following[partition], began, future))
                 submitted = True
+                self._look_ahead(partition, batch.num_rows, end)
         return submitted
+
+    def _look_ahead(self, partition: int, rows: int, end: int) -> None:
+        """Behind a batch that is not full there may be a gap up to the end: it is passed together with the batch."""
+        if rows < CHUNK_ROWS and self.following[partition] < end:
+            batch = self.log.read(partition, self.following[partition], CHUNK_ROWS)
+            if batch.num_rows:
+                self._ahead[partition] = batch
+            else:
+                self._pass_gap(partition, end)
+
+    def _pass_gap(self, partition: int, end: int) -> None:
+        """Up to `end`, which the log had before it gave nothing, there is no record: a broker's marks take offsets."""
+        queue, start = self._queues[partition], self.following[partition]
+        if queue:
+            queue[-1].end = end
+        else:
+            nothing: Future[Done] = Future()
+            nothing.set_result(gap(partition, start, end))
+            queue.append(UnderWay(start, end, time.monotonic(), nothing))
+        self.following[partition] = end
 
     def _take_done(self) -> list[Done]:
         """The finished batches at the head of the queues, in order; waits a little for the first."""
@@ -200,8 +280,9 @@ class Processing:
         for partition, queue in self._queues.items():
             rows = 0
             while queue and rows < COMMIT_ROWS and (not taken or queue[0].future.done()):
+                head = queue[0]
                 try:
-                    done = queue[0].future.result(timeout=0.1)
+                    done = replace(head.future.result(timeout=0.1), start=head.start, end=head.end)
                 except TimeoutError:
                     break
                 except PASSING as error:
@@ -211,12 +292,13 @@ class Processing:
                 self.batch_s = time.monotonic() - queue.popleft().began
                 metrics.add_counts(done.counts)
                 taken.append(done)
-                rows += done.end - done.start
+                rows += done.records
         return taken
 
     def _start_over(self, partition: int, queue: "deque[UnderWay]") -> None:
         """Work on everything again from the head of a queue on."""
         self.following[partition] = queue[0].start
+        self._ahead.pop(partition, None)
         for each in queue:
             each.future.cancel()
         queue.clear()
@@ -230,7 +312,7 @@ class Processing:
             return self._pause(f"the lake takes nothing: {error}")
         done, self._owed = self._owed, []
         self._go_on()
-        self.processed += sum(each.end - each.start for each in done)
+        self.processed += sum(each.records for each in done)
         self.kept += sum(each.kept for each in done)
         self.batches += 1
         measure(done, pipeline=self.plan.pipeline, batch_s=self.batch_s, lag=self.lag())
@@ -278,13 +360,13 @@ class Opened:
     _pipeline: tuple[tuple[str, tuple[Track, ...]], Pipeline] | None = None  # with the model of this URI, these tracks
 
     @classmethod
-    def open(cls, plan: Plan, log: ClaimableLog, resources: ExitStack) -> "Opened":
-        """Claim the partitions, load the model, and open the lake or make it.
+    def open(cls, plan: Plan, log: ClaimableLog, resources: ExitStack, *, dealt: bool = False) -> "Opened":
+        """Claim the partitions, load the model, and open the lake or make it; `dealt`: with none yet, see `take`.
 
         Raises ConfigError, ClaimError or PositionError; claims are released by `resources`.
         """
         ends = log.ends()
-        partitions = sorted(ends) if plan.partitions is None else sorted(plan.partitions)
+        partitions = [] if dealt else sorted(ends) if plan.partitions is None else sorted(plan.partitions)
         unknown = set(partitions) - set(ends)
         if unknown:
             raise ConfigError(f"the log has no partitions {sorted(unknown)}: it has {sorted(ends)}")
@@ -309,10 +391,20 @@ class Opened:
                 taken.append(partition)
         if len(taken) == len(self.partitions):
             return False
-        owner = replace(self.lake.owner, partitions=len(ends))
-        self.lake = create_lake(self.lake.location.path, owner, storage_options=self.lake.location.options)
+        self._widen(ends)
         self.partitions = tuple(sorted(taken))
         return True
+
+    def take(self, partitions: Sequence[int]) -> None:
+        """Go on with these partitions, which the log has dealt out to this worker."""
+        self._widen(self.log.ends())
+        self.partitions = tuple(sorted(partitions))
+
+    def _widen(self, ends: Position) -> None:
+        """Where the log has more partitions than the lake knows of, let it know."""
+        if len(ends) > self.lake.owner.partitions:
+            owner = replace(self.lake.owner, partitions=len(ends))
+            self.lake = create_lake(self.lake.location.path, owner, storage_options=self.lake.location.options)
 
     def level(self, committer: Committer) -> None:
         """Bring every table up to `posts`, from the oldest record on that the log has; the log keeps what is needed."""
@@ -352,9 +444,10 @@ class Upkeep:
         self._kept_at = time.monotonic()
         self._maintains = False
 
-    def tick(self, lowest: Callable[[], Position]) -> None:
-        """One round; `lowest` says what every table has of the log."""
-        if self._plan.maintain and self._may_maintain():
+    def tick(self, lowest: Callable[[], Position], owner: Owner, *, mine: bool | None = None) -> None:
+        """One round; `lowest` says what every table has of the log, `mine` who maintains; None: a claim decides."""
+        self._maintainer.owner = owner  # the log may have got more partitions
+        if self._plan.maintain and (self._may_maintain() if mine is None else mine):
             self._maintainer.tick()
         if time.monotonic() - self._kept_at >= _KEEP_S:
             self._kept_at = time.monotonic()
@@ -383,7 +476,7 @@ class Upkeep:
 
 def measure(done: Sequence[Done], *, pipeline: str, batch_s: float, lag: int) -> None:
     """Count what one commit has brought into the lake."""
-    metrics.BATCH_ROWS.observe(sum(each.end - each.start for each in done))
+    metrics.BATCH_ROWS.observe(sum(each.records for each in done))
     metrics.BATCH_SECONDS.observe(batch_s)
     metrics.LAG.labels(pipeline=pipeline).set(lag)
     oldest = min((each.oldest.as_py() for each in done if each.oldest is not None), default=None)

@@ -19,6 +19,7 @@ WIRE: Final = pa.schema(
         pa.field("partition", pa.int32()),
         pa.field("start", pa.int64()),
         pa.field("end", pa.int64()),
+        pa.field("records", pa.int64()),
         pa.field("kept", pa.int64()),
         pa.field("oldest", schema.TIME),
         pa.field("counts", pa.string()),  # of the models, as JSON
@@ -38,12 +39,6 @@ def failure(span: Span, error: Exception) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([row], schema=WIRE)
 
 
-def nothing(span: Span) -> Done:
-    """What is done with a span without records: positions move."""
-    rows = {table: schema.empty(schema.TABLES[table]) for table in _ROWS}
-    return Done(partition=span.partition, start=span.start, end=span.end, rows=rows)
-
-
 def encode(done: Done) -> pa.RecordBatch:
     """A row of WIRE."""
     files = [{"name": f.name, "size": f.size, "rows": f.rows} for f in done.written]
@@ -56,6 +51,7 @@ def encode(done: Done) -> pa.RecordBatch:
         "partition": done.partition,
         "start": done.start,
         "end": done.end,
+        "records": done.records,
         "kept": done.kept,
         "oldest": done.oldest.as_py() if done.oldest is not None else None,
         "counts": json.dumps([[name, labels, value] for (name, labels), value in done.counts.items()]),
@@ -81,6 +77,7 @@ def decode(rows: pa.Table) -> list[Done]:
             end=row["end"],
             written=_written(row["written"]),
             rows={table: _from_bytes(row[table]) for table in _ROWS},
+            records=row["records"],
             kept=row["kept"],
             oldest=pa.scalar(row["oldest"], schema.TIME) if row["oldest"] else None,
             counts={

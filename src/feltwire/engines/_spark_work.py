@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from feltwire import metrics, schema
 from feltwire.engines._spark_mark import Span, read_mark
-from feltwire.engines._spark_wire import encode, failure, nothing
-from feltwire.engines._work import Done, Settled, work
+from feltwire.engines._spark_wire import encode, failure
+from feltwire.engines._work import Done, Settled, gap, work
 from feltwire.errors import ModelBusyError
 from feltwire.lake import Location
 from feltwire.pipeline import Pipeline
@@ -49,7 +49,9 @@ def work_on_span(
         if error:
             raise error
         if pieces or not done:
-            done.append(_work(pipeline, location, pieces, settled) if pieces else nothing(span))
+            done.append(
+                _work(pipeline, location, pieces, settled) if pieces else gap(span.partition, span.start, span.end)
+            )
         yield from (encode(each) for each in _joined(done, span))
     except Exception as error:  # noqa: BLE001 - whatever failed, the driver is told, and not in a post's words
         yield failure(span, error)

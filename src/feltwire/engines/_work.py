@@ -40,6 +40,7 @@ class Done:
     end: int
     written: tuple[Written, ...] = ()  # of `posts`
     rows: Mapping[str, pa.RecordBatch] = field(default_factory=dict)  # table: rows, of the other streamed tables
+    records: int = 0
     kept: int = 0
     oldest: pa.TimestampScalar | None = None  # ingested_at of the first post
     counts: metrics.Counts = field(default_factory=dict)  # of the models, where they worked in another process
@@ -62,9 +63,16 @@ def work(pipeline: Pipeline, location: Location, batch: pa.RecordBatch, settled:
             "terms": windows.term_sums(posts),
             "ledger": windows.ledger_sums(result),
         },
+        records=batch.num_rows,
         kept=posts.num_rows,
         oldest=posts["ingested_at"][0] if posts.num_rows else None,
     )
+
+
+def gap(partition: int, start: int, end: int) -> Done:
+    """A span of a log partition in which there is no record: nothing to commit but that it is passed."""
+    rows = {table: schema.empty(schema.TABLES[table]) for table in schema.STREAMED if table != "posts"}
+    return Done(partition=partition, start=start, end=end, rows=rows)
 
 
 def run_safely(pipeline: Pipeline, batch: pa.RecordBatch) -> pa.RecordBatch:

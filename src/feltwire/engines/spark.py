@@ -150,7 +150,7 @@ class SparkProcessing:
 
     def maintain(self) -> None:
         """One round of maintenance, and of the log's retention; called every second from a thread of its own."""
-        self.upkeep.tick(self._lowest)
+        self.upkeep.tick(self._lowest, self.opened.lake.owner)
 
     def close(self) -> None:
         """End the query; a batch that was not committed is worked on again at the next start."""
@@ -315,7 +315,7 @@ class SparkProcessing:
     def _account(self, done: list[Done], seconds: float) -> None:
         self._failures = 0
         self.batch_s = seconds
-        self.processed += sum(each.end - each.start for each in done)
+        self.processed += sum(each.records for each in done)
         self.kept += sum(each.kept for each in done)
         self.batches += 1
         self._reached = self._reached | {each.partition: each.end for each in done}

@@ -8,8 +8,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from feltwire.errors import SourceError
+from feltwire.sources._records import Row
 from feltwire.sources._x_client import Backoff, XError
-from feltwire.sources._x_parse import Row, parse_page, to_batch
+from feltwire.sources._x_parse import parse_page, to_batch
 from feltwire.sources._x_search import Search, Searched, is_recent
 from feltwire.sources._x_session import Session
 from feltwire.sources._x_stream import z_time
