@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from feltwire import registry
 from feltwire.errors import ClaimError, ConfigError, PositionError, SchemaError
-from feltwire.logs import memory, sqlite
+from feltwire.logs import kinesis, memory, sqlite
 from feltwire.schema import (
     DUPLICATE,
     EDIT,
@@ -33,7 +33,7 @@ from feltwire.schema import (
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
-AnyLog: TypeAlias = sqlite.SqliteLog | memory.MemoryLog
+AnyLog: TypeAlias = sqlite.SqliteLog | memory.MemoryLog | kinesis.KinesisLog
 Row: TypeAlias = dict[str, object]
 
 
@@ -62,7 +62,20 @@ def open_memory(folder: Path, clock: Clock, /, **options: Any) -> AnyLog:
     return memory.MemoryLog(memory.Options(**options), clock=clock)
 
 
-OPENERS: dict[str, Opener] = {"memory": open_memory, "sqlite": open_sqlite}
+def open_kinesis(folder: Path, clock: Clock, /, *, partitions: int = 1, **options: Any) -> AnyLog:
+    from tests.services import kinesis_server  # a server's library, which not every test needs
+
+    place = {"endpoint_url": kinesis_server.endpoint(), "region": kinesis_server.REGION}
+    stream = kinesis_server.make_stream(partitions, hours=8760)
+    return kinesis.KinesisLog(
+        stream, kinesis.Options(**options, **place, state=str(folder / "state.sqlite")), clock=clock
+    )
+
+
+OPENERS: dict[str, Opener] = {"kinesis": open_kinesis, "memory": open_memory, "sqlite": open_sqlite}
+
+# A log that needs a server, however fast it is.
+SLOW = {"kinesis"}
 
 DURABLE = sorted(set(OPENERS) - {"memory"})
 
@@ -74,7 +87,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=registry.names("logs"))
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in registry.names("logs")])
 def opener(request: pytest.FixtureRequest) -> Opener:
     if request.param not in OPENERS:
         pytest.fail(f"the log {request.param!r} is not tested: add it to OPENERS")
