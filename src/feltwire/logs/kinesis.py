@@ -148,17 +148,15 @@ class KinesisLog:
         What was appended here is in it. How much others have put is looked at every `poll_s`, and not further than
         some 20,000 records ahead of what was read.
         """
-        shards = self._shards.now()
-        readers = {number: self._reader(number) for number in range(len(shards.lines))}
-        ready = {number: reader for number, reader in readers.items() if self._ready(number, shards)}
-        due = [reader for number, reader in ready.items() if self._due(number)]
-        self._in_threads(self._poll, due)
-        return {number: reader.index.end for number, reader in ready.items()}
+        ready: dict[int, Reader] = {}
+        while new := [reader for reader in self._known_readers() if reader.number not in ready]:
+            ready |= {reader.number: reader for reader in new}
+            self._in_threads(self._poll, [reader for reader in new if self._due(reader.number)])
+        return {number: ready[number].index.end for number in sorted(ready)}
 
     def begins(self) -> Position:
         """{partition: offset of the first record that is kept}: where a pipeline starts that is new."""
-        shards = self._shards.now()
-        return {n: self._reader(n).begin() for n in range(len(shards.lines)) if self._ready(n, shards)}
+        return {reader.number: reader.begin() for reader in self._known_readers()}
 
     def read(self, partition: int, after: int, max_rows: int) -> pa.RecordBatch:
         """At most `max_rows` records of `schema.LOGGED` from offset `after` on, in order; empty at the end.
@@ -384,9 +382,13 @@ class KinesisLog:
         list(self._threads.map(work, readers))
 
     def _known(self, *, reload: bool = False) -> Position:
-        shards = self._shards.now()
-        readers = [self._reader(n) for n in range(len(shards.lines)) if self._ready(n, shards)]
+        readers = self._known_readers()
         return {reader.number: (reader.reload() if reload else reader.index).end for reader in readers}
+
+    def _known_readers(self) -> list[Reader]:
+        """The partitions that are there."""
+        shards = self._shards.now()
+        return [self._reader(number) for number in range(len(shards.lines)) if self._ready(number, shards)]
 
     def _pipelines(self) -> dict[str, tuple[Position, datetime]]:
         held = self._state.get(_PIPELINES)
