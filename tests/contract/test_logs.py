@@ -87,7 +87,10 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in registry.names("logs")])
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in registry.names("logs")]
+
+
+@pytest.fixture(params=NAMES)
 def opener(request: pytest.FixtureRequest) -> Opener:
     if request.param not in OPENERS:
         pytest.fail(f"the log {request.param!r} is not tested: add it to OPENERS")

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import md5
 from typing import Any
 from uuid import uuid4
 
@@ -110,19 +111,14 @@ class _ThrottledError(JsonRESTError):
 
 
 def _amend() -> None:
-    Shard.put_record = _put_record
-    Shard.get_records = _get_records_of_shard
-    Stream.get_shard_for_key = _shard_for_key
-    Stream.split_shard = _split
-    Stream.merge_shards = _merge
-    models.KinesisBackend.get_records = _get_records
-    models.KinesisBackend._send_stream_metrics = lambda *_, **__: None
-    put = models.KinesisBackend.put_records
+    backend: Any = models.KinesisBackend
+    put = backend.put_records
 
     def put_records(self: Any, stream_arn: Any, stream_name: Any, records: list[Any]) -> dict[str, Any]:
         refused = {i for i in range(len(records)) if FAULTS.puts(i)}
         with _lock:
-            answer: dict[str, Any] = put(self, stream_arn, stream_name, [r for i, r in enumerate(records) if i not in refused])
+            taken = [record for i, record in enumerate(records) if i not in refused]
+            answer: dict[str, Any] = put(self, stream_arn, stream_name, taken)
         if FAULTS.lost_answers():
             raise JsonRESTError("InternalFailure", "the answer is lost")
         for i in sorted(refused):
@@ -131,7 +127,18 @@ def _amend() -> None:
         answer["FailedRecordCount"] = len(refused)
         return answer
 
-    models.KinesisBackend.put_records = put_records
+    amended: list[tuple[Any, str, Any]] = [
+        (Shard, "put_record", _put_record),
+        (Shard, "get_records", _get_records_of_shard),
+        (Stream, "get_shard_for_key", _shard_for_key),
+        (Stream, "split_shard", _split),
+        (Stream, "merge_shards", _merge),
+        (backend, "get_records", _get_records),
+        (backend, "put_records", put_records),
+        (backend, "_send_stream_metrics", lambda *_, **__: None),
+    ]
+    for owner, name, function in amended:
+        setattr(owner, name, function)
 
 
 def _put_record(self: Any, partition_key: str, data: str, explicit_hash_key: str) -> str:
@@ -162,7 +169,7 @@ def _get_records(self: Any, stream_arn: str | None, shard_iterator: str, limit: 
 
 
 def _shard_for_key(self: Any, partition_key: str, explicit_hash_key: str) -> Any:
-    key = int(explicit_hash_key or int(models.md5_hash(partition_key.encode()).hexdigest(), 16))
+    key = int(explicit_hash_key or int(md5(partition_key.encode()).hexdigest(), 16))
     return next(one for one in self.shards.values() if one.is_open and one.starting_hash <= key <= one.ending_hash)
 
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,10 @@ def assert_exact(path: Path, log: KinesisLog, truth: Truth) -> None:
         for name in ("kept", "filtered", "dead", "edited"):
             assert found[source][name] == wanted[name], name
     assert not [finding for finding in doctor.examine(lake, log) if not finding.ok]
+
+
+def _beyond(reached: int, progress: dict[str, Any]) -> bool:
+    return bool(progress["processed"] > reached)
 
 
 def _ledger(lake: Lake) -> list[dict[str, Any]]:
@@ -256,7 +261,8 @@ def test_a_withdrawal_finds_its_post_through_splits_and_merges(tmp_path: Path) -
         meant = [row for row in rows if row["kind"] == kind and row["revision"] == LAST_REVISION]
         reached = {(row["id"], row["log_partition"]) for row in meant}
         assert {(f"x:{n}", homes[f"x:{n}"]) for n in numbers} <= reached
-    edited = {(row["id"], row["log_partition"]) for row in rows if row["kind"] in (EDIT, WITHDRAWAL) and row["revision"] < 2}
+    edits = [row for row in rows if row["kind"] in (EDIT, WITHDRAWAL) and row["revision"] < 2]
+    edited = {(row["id"], row["log_partition"]) for row in edits}
     assert {(f"x:{n}", homes[f"x:{n}"]) for n in range(0, 180, 2)} <= edited
 
 
@@ -291,7 +297,7 @@ def test_resharded_under_a_running_engine(
     with started(tmp_path, {"plan": plan, "patch": {"chunk_rows": 200}}) as child:
         for step in (server.split, server.split, server.merge):
             reached = (child.observed() or [{"processed": 0}])[-1]["processed"]
-            child.until(lambda progress, reached=reached: progress["processed"] > reached)
+            child.until(partial(_beyond, reached))
             step(stream)
         report = child.report()
         assert report["code"] == 0, report

@@ -69,8 +69,7 @@ class Appender:
         self._source = source
         self._clock = clock
         self._rebuild = timedelta(hours=min(rebuild_h, recent_h))
-        self._new_memory = lambda: Recent(max_ids=recent_max, horizon_s=recent_h * 3600)
-        self._recent = self._new_memory()
+        self._recent = Recent(max_ids=recent_max, horizon_s=recent_h * 3600)
         self._learned = False
         self._last_us = 0
         self._writer = uuid.uuid4().bytes
@@ -212,7 +211,7 @@ class Appender:
         self._shards.refresh()
         for shard in self._shards.now().shards:
             found += self._tail(shard, since)
-        self._recent = self._new_memory()
+        self._recent = Recent(max_ids=self._recent.max_ids, horizon_s=self._recent.horizon_s)
         for at_us, known in sorted(found, key=lambda one: one[0]):
             self._recent.add(known, at_us / 1e6)
             self._last_us = max(self._last_us, at_us)

@@ -146,7 +146,7 @@ class Client:
             return ThrottledError(f"the stream {self.stream} gives no more now: {code}")
         if code == "ResourceNotFoundException":
             return NoStreamError(
-                f"log 'kinesis': there is no stream {self.stream} here: make it, or let `create` say with how many shards"
+                f"log 'kinesis': there is no stream {self.stream} here: make it, or have it made by `create`"
             )
         if code in _WRONG:
             return ConfigError(f"log 'kinesis': {code} for the stream {self.stream}: check region, keys and policy")

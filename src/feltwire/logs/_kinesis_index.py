@@ -81,8 +81,9 @@ class Index:
     def trimmed(self, first: int) -> "Index":
         """Without the records before `first`, which an anchor or the end names."""
         kept = tuple(anchor for anchor in self.anchors if anchor.offset >= first)
-        if len(kept) > MAX_ANCHORS:
-            kept = (*kept[: MAX_ANCHORS // 2 : 2], *kept[MAX_ANCHORS // 2 :])
+        while len(kept) > MAX_ANCHORS:
+            half = len(kept) // 2
+            kept = (*kept[:half:2], *kept[half:])
         return replace(self, first=max(self.first, first), anchors=kept)
 
     def passed(self, limit: int, before_us: int) -> int:

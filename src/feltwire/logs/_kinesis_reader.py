@@ -27,6 +27,7 @@ PREFETCH_ROWS: Final = 20_000  # are read beyond what was asked for, at most
 _CALL_RECORDS: Final = 1_000  # Kinesis records that a call asks for
 _CALL_ANCHORS: Final = 16  # that a call leaves behind, at most
 _TIP_S: Final = 60.0  # between two notes that nothing was missed
+_COUNT_S: Final = 5.0  # for which records are counted that nobody reads here
 _READ_S: Final = 2.0  # since somebody has read: until then what is buffered is for him
 _PATIENCE: Final = 20  # calls that may bring nothing while more is known to be there
 
@@ -124,20 +125,23 @@ class Reader:
 
     # Reading
 
-    def poll(self, until: tuple[str, str] | None = None) -> bool:
-        """Look for more at the end, unless much is read ahead already; whether everything is known now.
+    def poll(self, until: tuple[str, str] | None = None, *, ahead_rows: int | None = None) -> bool:
+        """Look for more at the end; whether everything is known now.
 
-        `until` names shard and sequence number of a record that must be there.
+        `until` names shard and sequence number of a record that must be there. With `ahead_rows` it goes so far
+        beyond what was read and keeps that; without, it only counts, for some seconds at most.
         """
         with self._lock:
             if self._now().offset < self.index.end:
                 if self._is_read():
                     return False
                 self._forget()
-            barren = 0
+            barren, began = 0, time.monotonic()
             while barren < _PATIENCE:
-                if sum(batch.num_rows for _, batch in self._buffer) >= PREFETCH_ROWS:
-                    if until is None or self._is_read():
+                if sum(batch.num_rows for _, batch in self._buffer) >= (ahead_rows or PREFETCH_ROWS):
+                    if ahead_rows is not None and (until is None or self._is_read()):
+                        return False
+                    if ahead_rows is None and time.monotonic() - began > _COUNT_S:
                         return False
                     self._buffer.clear()  # for nobody; where it begins is known
                 before = self._now().offset
@@ -203,9 +207,7 @@ class Reader:
         if shard not in line:
             return False
         place = line.index(shard)
-        return self.index.line > place or (
-            self.index.line == place and int(self.index.sequence or -1) >= int(sequence)
-        )
+        return self.index.line > place or (self.index.line == place and int(self.index.sequence or -1) >= int(sequence))
 
     # The stream
 
@@ -373,7 +375,9 @@ class Reader:
             if index.contradicts(theirs):
                 self.index = theirs
                 self._forget()
-                raise LogError(f"{self._name}: another reader has counted partition {self.number} first: its count is taken")
+                raise LogError(
+                    f"{self._name}: another reader has counted partition {self.number} first: its count is taken"
+                )
             index = index.merged(theirs)
 
     def _note_tip(self) -> None:
@@ -387,5 +391,3 @@ def _addressed(partition: int, shard: str, topology: Topology) -> int:
     if 0 <= partition < len(topology.lines) and shard in topology.lines[partition]:
         return partition
     return topology.homes[shard]
-
-

@@ -59,7 +59,7 @@ def seal(batch: pa.RecordBatch, *, writer: bytes, number: int, partition: int) -
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
-    packed = zstandard.ZstdCompressor(level=3).compress(sink.getvalue())
+    packed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(sink.getvalue())
     return _MAGIC + _HEADER.pack(writer, number, partition) + packed
 
 
@@ -79,9 +79,10 @@ def opened(head: Envelope, raw: Raw, source: str) -> pa.RecordBatch:
             raise SchemaError(f"{size} bytes")
         content = zstandard.ZstdDecompressor().decompress(head.body)
         with pa.ipc.open_stream(content) as stream:
-            table = stream.read_all().combine_chunks()
-        batch = _with_all_columns(table)
-    except (zstandard.ZstdError, pa.ArrowException, SchemaError, OSError) as error:
+            table = stream.read_all()
+        table.validate(full=True)
+        batch = _with_all_columns(table.combine_chunks())
+    except (zstandard.ZstdError, pa.ArrowException, SchemaError, OSError, ValueError, KeyError) as error:
         batch = _refused(raw, source, f"an envelope that cannot be opened: {type(error).__name__}")
     return _stamped(batch, raw.arrived_at) if batch["ingested_at"].null_count else batch
 
@@ -190,5 +191,3 @@ def _with_all_columns(table: pa.Table) -> pa.RecordBatch:
         if batch.schema.get_field_index(field.name) < 0:
             batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
     return conform(batch, RECORD)
-
-

@@ -3,7 +3,8 @@
 Magic number, a protobuf message (proto2) `AggregatedRecord {repeated string partition_key_table = 1; repeated string
 explicit_hash_key_table = 2; repeated Record records = 3}` with `Record {required uint64 partition_key_index = 1;
 optional uint64 explicit_hash_key_index = 2; required bytes data = 3; repeated Tag tags = 4}`, and the MD5 of the
-message: `aggregation-format.md` of awslabs/amazon-kinesis-producer; the wire format: protobuf.dev/programming-guides/encoding.
+message: `aggregation-format.md` of awslabs/amazon-kinesis-producer; the wire format:
+protobuf.dev/programming-guides/encoding.
 """
 
 from collections.abc import Iterator

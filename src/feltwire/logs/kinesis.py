@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -23,7 +23,7 @@ from feltwire.logs import _kinesis_append, _places
 from feltwire.logs._claims import file_name
 from feltwire.logs._decoders import decoder
 from feltwire.logs._kinesis_client import Backoff, Client, NoStreamError, ThrottledError
-from feltwire.logs._kinesis_reader import Reader
+from feltwire.logs._kinesis_reader import PREFETCH_ROWS, Reader
 from feltwire.logs._kinesis_shards import Topology, extend, listed, topology
 from feltwire.logs._kinesis_state import Document, FileState, State, change
 from feltwire.schema import LOGGED, empty
@@ -365,7 +365,7 @@ class KinesisLog:
         if number not in self._claimed:
             reader.reload()
         try:
-            known = reader.poll(until)
+            known = reader.poll(until, ahead_rows=PREFETCH_ROWS if number in self._claimed else None)
         except ThrottledError:
             return  # what is known stands; the rest at the next look
         if known and written is not None:
