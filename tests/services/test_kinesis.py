@@ -1,6 +1,7 @@
 """The Kinesis log against a server over HTTP: resharded, throttled, cut off, killed, and filled by others."""
 
 import json
+import os
 import random
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
 import pytest
 from tests.conftest import PROVING
 from tests.engines import exact
@@ -20,10 +22,10 @@ from tests.services import kinesis_server as server
 from tests.services.proxy import Proxy
 
 from feltwire import doctor
-from feltwire.errors import ConfigError, LogError, PositionError
+from feltwire.errors import ClaimError, ConfigError, LogError, PositionError
 from feltwire.lake import Lake, open_lake
 from feltwire.lake.withdraw import remove_withdrawn
-from feltwire.logs import _kinesis_append
+from feltwire.logs import _kinesis_append, _kinesis_s3
 from feltwire.logs.kinesis import KinesisLog, Options
 from feltwire.schema import DUPLICATE, EDIT, LAST_REVISION, POST, REFUSAL, WITHDRAWAL, records
 
@@ -180,6 +182,59 @@ def test_the_state_belongs_to_its_stream(tmp_path: Path) -> None:
         pass
     with pytest.raises(PositionError, match="belongs to the stream"):
         open_log(server.make_stream(1), tmp_path)
+
+
+@pytest.fixture
+def s3_state(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place for a state in S3, at an address that boto3 finds for itself."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint())
+    monkeypatch.setenv("AWS_DEFAULT_REGION", server.REGION)
+    name = f"state-{time.time_ns()}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}/log"
+
+
+def test_the_state_in_s3_serves_several_machines(
+    s3_state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = server.make_stream(2)
+    with open_log(stream, tmp_path, state=s3_state) as one, open_log(stream, tmp_path, state=s3_state) as other:
+        assert one.identity == other.identity
+        one.append(records([post(n) for n in range(30)]), source="s", cursor={"n": 30})
+        assert other.cursor("s") == {"n": 30}
+        assert everything(one) == everything(other)
+        one.register("p", one.ends())
+        assert other.positions() == {"p": one.ends()}
+        with one.claim("main", 0), one.lease_writer():
+            with pytest.raises(ClaimError, match=rf"held by process {os.getpid()} on "), other.claim("main", 0):
+                pass
+            with pytest.raises(ClaimError, match="ingest into"), other.lease_writer():
+                pass
+            with other.claim("main", 1):
+                pass
+        with other.claim("main", 0), other.lease_writer():
+            pass
+
+
+def test_a_lease_of_a_killed_process_ends(s3_state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = _kinesis_s3.S3State(s3_state)
+    monkeypatch.setattr(_kinesis_s3, "LEASE_S", 1.0)
+    state._acquire("claims/name", "of somebody who was killed", "it")
+    with pytest.raises(ClaimError), state.claim("name", "it"):
+        pass
+    time.sleep(1.2)
+    monkeypatch.setattr(_kinesis_s3, "RENEW_S", 0.2)
+    with state.claim("name", "it"):
+        time.sleep(1.5)  # renewed meanwhile
+        with pytest.raises(ClaimError), state.claim("name", "it"):
+            pass
+    with state.claim("name", "it"):
+        pass
+    with pytest.raises(ConfigError, match="expected s3://bucket/prefix"):
+        _kinesis_s3.S3State("s3://bucket")
+    with pytest.raises(ConfigError, match="NoSuchBucket"):
+        _kinesis_s3.S3State("s3://nobodys-bucket/log").get("stream")
+    state.close()
 
 
 def test_what_has_expired_is_told(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from feltwire.logs._claims import file_name
 from feltwire.logs._decoders import decoder
 from feltwire.logs._kinesis_client import Backoff, Client, NoStreamError, ThrottledError
 from feltwire.logs._kinesis_reader import PREFETCH_ROWS, Reader
+from feltwire.logs._kinesis_s3 import S3, S3State
 from feltwire.logs._kinesis_shards import Topology, extend, listed, topology
 from feltwire.logs._kinesis_state import Document, FileState, State, change
 from feltwire.schema import LOGGED, empty
@@ -45,7 +46,7 @@ class Options(BaseModel):
 
     region: str = Field("", description="The AWS region; without: as boto3 finds it.")
     endpoint_url: str = Field("", description="Another address of Kinesis: a VPC endpoint, an emulator.")
-    state: str = Field("", description="The file of offsets, cursors and positions.")
+    state: str = Field("", description="Where offsets, cursors and positions stand: a file, or s3://bucket/prefix.")
     create: int = Field(0, ge=0, le=10_000, description="Make the stream with so many shards if it is not there.")
     decoder: Literal["post", "text", "connect-twitter"] = Field("post", description="What others put there.")
     source: str = Field("kinesis", description="The source of posts that others put there and that name none.")
@@ -81,12 +82,13 @@ class KinesisLog:
         self._lock = threading.RLock()
         self._readers: dict[int, Reader] = {}
         self._polled: dict[int, float] = {}
+        self._reloaded: dict[int, float] = {}
         self._seen: dict[int, tuple[str, str]] = {}  # of what we wrote, what we have read
         self._claimed: set[int] = set()
         self._threads: ThreadPoolExecutor | None = None
         self._client = Client(stream, region=options.region, endpoint_url=options.endpoint_url, timeout_s=20.0)
         name = stream.rpartition("/")[2]
-        self._state: State = FileState(Path(options.state or f"feltwire-data/kinesis-{name}.sqlite").expanduser())
+        self._state = _state(options.state or f"feltwire-data/kinesis-{name}.sqlite")
         try:
             described = self._described()
             self._retention = timedelta(hours=int(described["RetentionPeriodHours"]))
@@ -352,9 +354,9 @@ class KinesisLog:
         return time.monotonic() - self._polled.get(number, -_BESIDE_S) >= every_s
 
     def _late(self, number: int) -> bool:
-        if time.monotonic() - self._polled.get(-1 - number, 0.0) < 1.0:
+        if time.monotonic() - self._reloaded.get(number, 0.0) < 1.0:
             return False
-        self._polled[-1 - number] = time.monotonic()
+        self._reloaded[number] = time.monotonic()
         return True
 
     def _poll(self, reader: Reader) -> None:
@@ -396,6 +398,10 @@ class KinesisLog:
             name: ({int(p): int(o) for p, o in one["position"].items()}, _places.from_us(one["at_us"]))
             for name, one in (held.document if held else {}).items()
         }
+
+
+def _state(where: str) -> State:
+    return S3State(where) if where.startswith(S3) else FileState(Path(where).expanduser())
 
 
 class _Shards:
