@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -17,7 +17,7 @@ from uuid import uuid4
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from feltwire.errors import ConfigError, LogError, PositionError
+from feltwire.errors import ClaimError, ConfigError, LogError, PositionError
 from feltwire.interfaces import Cursor, Position
 from feltwire.logs import _kinesis_append, _places
 from feltwire.logs._claims import file_name
@@ -205,6 +205,12 @@ class KinesisLog:
             finally:
                 self._claimed.discard(partition)
 
+    @contextmanager
+    def share(self, pipeline: str) -> Iterator["Share"]:
+        """A worker's part of the partitions, while the block runs: all that no other worker has, new ones too."""
+        with ExitStack() as claims:
+            yield Share(self, pipeline, claims)
+
     def register(self, pipeline: str, position: Position) -> None:
         """Note how far a pipeline is; the log keeps everything from there on. Called again and again.
 
@@ -272,6 +278,10 @@ class KinesisLog:
         )
         uri = f"kinesis:{self.stream}"
         return {"uri": uri, "identity": self.identity, "bytes": size, "state": self._state.where, **account}
+
+    def partitions(self) -> frozenset[int]:
+        """The partitions that can be read."""
+        return frozenset(reader.number for reader in self._known_readers())
 
     # Inside
 
@@ -402,6 +412,28 @@ class KinesisLog:
 
 def _state(where: str) -> State:
     return S3State(where) if where.startswith(S3) else FileState(Path(where).expanduser())
+
+
+class Share:
+    """The partitions that a worker has claimed: as many as are free, and those that become free or are new."""
+
+    def __init__(self, log: KinesisLog, pipeline: str, claims: ExitStack) -> None:
+        self._log = log
+        self._pipeline = pipeline
+        self._claims = claims
+        self._held: set[int] = set()
+        self._asked: dict[int, float] = {}
+
+    def partitions(self) -> frozenset[int] | None:
+        """Those that are this worker's now; None while it has none: another one has them all."""
+        for number in self._log.partitions() - self._held:
+            if time.monotonic() - self._asked.get(number, -_BESIDE_S) < _BESIDE_S:
+                continue
+            self._asked[number] = time.monotonic()
+            with suppress(ClaimError, LogError):
+                self._claims.enter_context(self._log.claim(self._pipeline, number))
+                self._held.add(number)
+        return frozenset(self._held) or None
 
 
 class _Shards:
