@@ -77,7 +77,7 @@ OPENERS: dict[str, Opener] = {"kinesis": open_kinesis, "memory": open_memory, "s
 # A log that needs a server, however fast it is.
 SLOW = {"kinesis"}
 
-DURABLE = sorted(set(OPENERS) - {"memory"})
+DURABLE = sorted(set(OPENERS) - {"memory", *SLOW})
 
 Open: TypeAlias = Callable[..., AnyLog]
 

@@ -101,6 +101,12 @@ def expire(stream: str, shard: str, n: int) -> None:
             del records[key]
 
 
+def forget(stream: str, shard: str) -> None:
+    """Have a closed shard expire as a whole."""
+    with _lock:
+        del _backend().describe_stream(None, stream).shards[shard]
+
+
 def _backend() -> Any:
     return models.kinesis_backends["123456789012"][REGION]
 
@@ -173,12 +179,16 @@ def _shard_for_key(self: Any, partition_key: str, explicit_hash_key: str) -> Any
     return next(one for one in self.shards.values() if one.is_open and one.starting_hash <= key <= one.ending_hash)
 
 
+def _next_id(stream: Any) -> int:
+    return 1 + max(int(name.rpartition("-")[2]) for name in stream.shards)
+
+
 def _split(self: Any, shard_to_split: str, new_starting_hash_key: str) -> None:
     with _lock:
         parent, middle = self.shards[shard_to_split], int(new_starting_hash_key)
         parent.is_open = False
         for low, high in ((parent.starting_hash, middle - 1), (middle, parent.ending_hash)):
-            child = Shard(len(self.shards), low, high, parent=parent.shard_id)
+            child = Shard(_next_id(self), low, high, parent=parent.shard_id)
             self.shards[child.shard_id] = child
 
 
@@ -188,5 +198,5 @@ def _merge(self: Any, shard_to_merge: str, adjacent_shard_to_merge: str) -> None
         for parent in parents:
             parent.is_open = False
         low, high = min(one.starting_hash for one in parents), max(one.ending_hash for one in parents)
-        child = Shard(len(self.shards), low, high, parent=shard_to_merge, adjacent_parent=adjacent_shard_to_merge)
+        child = Shard(_next_id(self), low, high, parent=shard_to_merge, adjacent_parent=adjacent_shard_to_merge)
         self.shards[child.shard_id] = child

@@ -14,7 +14,10 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.conftest import PROVING
+from tests.contract.test_logs import ROWS
 from tests.engines import exact
 from tests.engines.children import started
 from tests.engines.stream import Story, Truth, file_source
@@ -248,6 +251,46 @@ def test_what_has_expired_is_told(tmp_path: Path) -> None:
         with pytest.raises(PositionError, match="expired"):
             log.read(0, 1, 5)
         assert [row["id"] for row in log.read(0, 3, 5).to_pylist()] == ["x:3", "x:4"]
+
+
+def test_shards_that_are_gone_are_passed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A shard that was split expires in the end: nothing stops, and what could not be read is told."""
+    stream = server.make_stream(1)
+    with open_log(stream, tmp_path) as log:
+        append(log, *(post(n) for n in range(10)))
+        assert log.ends() == {0: 10}
+        server.split(stream)
+        append(log, *(post(n) for n in range(10, 20)))
+        assert sum(log.ends().values()) == 20
+    server.forget(stream, "shardId-000000000000")
+    with open_log(stream, tmp_path) as log:
+        assert append(log, *(post(n) for n in range(15, 30))) == 5
+        assert sum(log.ends().values()) == 35
+        assert "may be missing" not in caplog.text
+        with pytest.raises(PositionError, match="expired"):
+            log.read(0, 0, 5)
+    server.split(stream)
+    append_id = server.open_shards(stream)[0]["ParentShardId"]
+    server.forget(stream, append_id)
+    with open_log(stream, tmp_path, state=str(tmp_path / "other.sqlite")) as log:
+        assert len(log.ends()) >= 2
+
+
+@given(batches=st.lists(st.lists(ROWS, max_size=5), min_size=1, max_size=6))
+@settings(max_examples=15)
+def test_any_records_come_back(
+    batches: list[list[dict[str, object]]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with open_log(server.make_stream(2), tmp_path_factory.mktemp("any")) as log:
+        expected: list[dict[str, Any]] = []
+        for rows in batches:
+            batch = records(rows)
+            log.append(batch, source="any", cursor=None)
+            expected += batch.drop_columns(["ingested_at"]).to_pylist()
+        got = [row for row in everything(log) if row["kind"] != DUPLICATE]
+        for row in got:
+            del row["log_partition"], row["log_offset"], row["ingested_at"]
+            assert row in expected
 
 
 def test_a_stream_is_made_where_asked_and_missed_otherwise(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from feltwire.errors import LogError
 from feltwire.interfaces import Cursor
 from feltwire.logs import _blobs, _intake, _places
 from feltwire.logs._decoders import Decoder
-from feltwire.logs._kinesis_client import Backoff, Client
+from feltwire.logs._kinesis_client import Backoff, Client, NoStreamError
 from feltwire.logs._kinesis_reader import Shards
 from feltwire.logs._kinesis_records import MAX_BYTES, PARTITION_KEY, decode, envelope, opened, seal, to_raw
 from feltwire.logs._kinesis_shards import Topology, hash_key
@@ -208,9 +208,8 @@ class Appender:
         """Read the stream's tail, of shards that are closed too, and remember what is new in it."""
         since = self._clock() - self._rebuild
         found: list[tuple[int, Hashes]] = []
-        self._shards.refresh()
-        for shard in self._shards.now().shards:
-            found += self._tail(shard, since)
+        for shard in self._client.shards():
+            found += self._tail(str(shard["ShardId"]), since)
         self._recent = Recent(max_ids=self._recent.max_ids, horizon_s=self._recent.horizon_s)
         for at_us, known in sorted(found, key=lambda one: one[0]):
             self._recent.add(known, at_us / 1e6)
@@ -219,7 +218,10 @@ class Appender:
 
     def _tail(self, shard: str, since: datetime) -> Iterator[tuple[int, Hashes]]:
         """(stamp, hashes) of the records that came into a shard since then; nothing of one that has expired."""
-        iterator: str | None = self._client.iterator(shard, "AT_TIMESTAMP", Timestamp=since)
+        try:
+            iterator: str | None = self._client.iterator(shard, "AT_TIMESTAMP", Timestamp=since)
+        except NoStreamError:  # since it was listed
+            return
         backoff, barren = Backoff(60.0), 0
         while iterator and barren < _TAIL_CALLS:
             try:

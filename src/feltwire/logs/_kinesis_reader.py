@@ -14,7 +14,7 @@ import pyarrow as pa
 from feltwire.errors import LogError, PositionError
 from feltwire.logs import _blobs, _places
 from feltwire.logs._decoders import Decoder
-from feltwire.logs._kinesis_client import Client, ExpiredError
+from feltwire.logs._kinesis_client import Client, ExpiredError, NoStreamError
 from feltwire.logs._kinesis_index import Anchor, Index, noted, to_index
 from feltwire.logs._kinesis_records import Raw, decode, envelope, opened, to_raw
 from feltwire.logs._kinesis_shards import Topology
@@ -234,12 +234,15 @@ class Reader:
         if head.closed:
             return self._next_shard(head)
         shard = line[head.line]
-        if head.iterator is None:
-            head.iterator = self._open(head, shard)
         try:
+            if head.iterator is None:
+                head.iterator = self._open(head, shard)
             answer = self._client.records(head.iterator, _CALL_RECORDS)
         except ExpiredError:
             head.iterator = None
+            return False
+        except NoStreamError:
+            self._pass_expired(head, shard)
             return False
         raws = self._after_expected(head, [to_raw(shard, one) for one in answer["Records"]])
         self._take(head, raws, topology)
@@ -267,16 +270,35 @@ class Reader:
         if raws[0].sequence == expected:
             return raws if head.kind == "AT" else raws[1:]
         if head.kind == "AT":
-            raise PositionError(
-                f"{self._name}: the records of partition {self.number} from offset {head.offset} on have expired "
-                "before they were read: what lies between is lost to this pipeline; let it start a new lake"
-            )
+            raise self._expired(head.offset)
+        self._warn()
+        return [raw for raw in raws if int(raw.sequence) > int(expected)]
+
+    def _pass_expired(self, head: _Head, shard: str) -> None:
+        """Go on behind a shard that is gone with all its records; raises where it is the stream that is gone."""
+        self._client.describe()
+        if head.kind == "AT":
+            raise self._expired(head.offset)
+        self._warn()
+        head.closed = True
+        logger.info("%s: the shard %s has expired", self._name, shard)
+
+    def _expired(self, offset: int) -> PositionError:
+        return PositionError(
+            f"{self._name}: the records of partition {self.number} from offset {offset} on have expired before they "
+            "were read: what lies between is lost to this pipeline; let it start a new lake"
+        )
+
+    def _warn(self) -> None:
+        """Say that something may be missing, where nobody has looked for longer than the stream keeps records."""
         if self.index.tip_us < _places.to_us(self._clock() - self._retention):
             logger.warning(
                 "%s: nobody has read partition %d for longer than the stream keeps records: some may be missing "
-                "before offset %d", self._name, self.number, head.offset,
-            )  # fmt: skip
-        return [raw for raw in raws if int(raw.sequence) > int(expected)]
+                "before offset %d",
+                self._name,
+                self.number,
+                self.index.end,
+            )
 
     def _next_shard(self, head: _Head) -> bool:
         """Go on with the shard that carries the partition on; True while it is not listed yet."""
