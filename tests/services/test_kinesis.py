@@ -28,7 +28,7 @@ from feltwire import doctor
 from feltwire.errors import ClaimError, ConfigError, LogError, PositionError
 from feltwire.lake import Lake, open_lake
 from feltwire.lake.withdraw import remove_withdrawn
-from feltwire.logs import _kinesis_append, _kinesis_s3, kinesis
+from feltwire.logs import _kinesis_append, _kinesis_listing, _kinesis_s3
 from feltwire.logs.kinesis import KinesisLog, Options
 from feltwire.schema import DUPLICATE, EDIT, LAST_REVISION, POST, REFUSAL, WITHDRAWAL, records
 
@@ -379,21 +379,21 @@ def test_a_parent_is_read_to_its_end_before_its_child(tmp_path: Path) -> None:
 
 
 def test_a_worker_takes_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinesis, "_BESIDE_S", 0.0)
+    monkeypatch.setattr(_kinesis_listing, "CLAIM_S", 0.0)
     stream = server.make_stream(2)
     with open_log(stream, tmp_path) as one, open_log(stream, tmp_path) as other:
         with one.share("main") as mine, other.share("main") as theirs, other.share("second") as second:
-            assert mine.partitions() == {0, 1}
+            assert mine.partitions() == frozenset({0, 1})
             assert theirs.partitions() is None
-            assert second.partitions() == {0, 1}
+            assert second.partitions() == frozenset({0, 1})
             server.split(stream)
             one._shards.refresh()
             one.ends()
-            assert mine.partitions() == {0, 1, 2}
+            assert mine.partitions() == frozenset({0, 1, 2})
         with other.share("main") as theirs:
             other._shards.refresh()
             other.ends()
-            assert theirs.partitions() == {0, 1, 2}
+            assert theirs.partitions() == frozenset({0, 1, 2})
 
 
 def test_resharded_under_a_running_engine(

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -17,24 +17,23 @@ from uuid import uuid4
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from feltwire.errors import ClaimError, ConfigError, LogError, PositionError
+from feltwire.errors import ConfigError, LogError, PositionError
 from feltwire.interfaces import Cursor, Position
 from feltwire.logs import _kinesis_append, _places
 from feltwire.logs._claims import file_name
 from feltwire.logs._decoders import decoder
 from feltwire.logs._kinesis_client import Backoff, Client, NoStreamError, ThrottledError
+from feltwire.logs._kinesis_listing import STREAM, Listing, Share
 from feltwire.logs._kinesis_reader import PREFETCH_ROWS, Reader
 from feltwire.logs._kinesis_s3 import S3, S3State
-from feltwire.logs._kinesis_shards import Topology, extend, listed, topology
+from feltwire.logs._kinesis_shards import Topology
 from feltwire.logs._kinesis_state import Document, FileState, State, change
 from feltwire.schema import LOGGED, empty
 
 __all__ = ["KinesisLog", "Options", "create"]
 
-_STREAM: Final = "stream"  # the document of the stream's identity, shards and partitions
 _PIPELINES: Final = "pipelines"  # the one of the pipelines' positions
 _OPEN_S: Final = 60.0  # for which a stream may be in the making when the log is opened
-_LIST_S: Final = 60.0  # between two looks at the list of shards, where nothing has told of a change
 _BESIDE_S: Final = 5.0  # between two looks at a partition that this process does not work on
 _THREADS: Final = 16  # that ask shards at once
 
@@ -93,7 +92,7 @@ class KinesisLog:
             described = self._described()
             self._retention = timedelta(hours=int(described["RetentionPeriodHours"]))
             self.identity = self._identify(described)
-            self._shards = _Shards(self._client, self._state)
+            self._shards = Listing(self._client, self._state)
             self._shards.refresh()
         except BaseException:
             self.close()
@@ -206,7 +205,7 @@ class KinesisLog:
                 self._claimed.discard(partition)
 
     @contextmanager
-    def share(self, pipeline: str) -> Iterator["Share"]:
+    def share(self, pipeline: str) -> Iterator[Share]:
         """A worker's part of the partitions, while the block runs: all that no other worker has, new ones too."""
         with ExitStack() as claims:
             yield Share(self, pipeline, claims)
@@ -320,7 +319,7 @@ class KinesisLog:
                 return None
             return {"identity": str(uuid4()), "arn": arn, "created": made, "shards": {}, "lines": []}
 
-        known = change(self._state, _STREAM, begin)
+        known = change(self._state, STREAM, begin)
         if known["arn"] != arn or abs(known["created"] - made) > 1.0:
             raise PositionError(
                 f"log 'kinesis': the state {self._state.where} belongs to the stream {known['arn']} of "
@@ -412,53 +411,3 @@ class KinesisLog:
 
 def _state(where: str) -> State:
     return S3State(where) if where.startswith(S3) else FileState(Path(where).expanduser())
-
-
-class Share:
-    """The partitions that a worker has claimed: as many as are free, and those that become free or are new."""
-
-    def __init__(self, log: KinesisLog, pipeline: str, claims: ExitStack) -> None:
-        self._log = log
-        self._pipeline = pipeline
-        self._claims = claims
-        self._held: set[int] = set()
-        self._asked: dict[int, float] = {}
-
-    def partitions(self) -> frozenset[int] | None:
-        """Those that are this worker's now; None while it has none: another one has them all."""
-        for number in self._log.partitions() - self._held:
-            if time.monotonic() - self._asked.get(number, -_BESIDE_S) < _BESIDE_S:
-                continue
-            self._asked[number] = time.monotonic()
-            with suppress(ClaimError, LogError):
-                self._claims.enter_context(self._log.claim(self._pipeline, number))
-                self._held.add(number)
-        return frozenset(self._held) or None
-
-
-class _Shards:
-    """The shards as the state knows them, asked for again now and then."""
-
-    def __init__(self, client: Client, state: State) -> None:
-        self._client = client
-        self._state = state
-        self._lock = threading.Lock()
-        self._listed_at = 0.0
-        self._topology = topology({"shards": {}, "lines": []})
-
-    def now(self) -> Topology:
-        """As they were known last, at most a minute ago, or longer where the stream does not answer."""
-        if time.monotonic() - self._listed_at > _LIST_S:
-            try:
-                self.refresh()
-            except LogError:
-                self._listed_at = time.monotonic()
-        return self._topology
-
-    def refresh(self) -> Topology:
-        """As the stream lists them now. Raises LogError."""
-        with self._lock:
-            shards = listed(self._client.shards())
-            self._topology = topology(change(self._state, _STREAM, lambda document: extend(document, shards)))
-            self._listed_at = time.monotonic()
-            return self._topology
