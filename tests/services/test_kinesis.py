@@ -28,7 +28,7 @@ from feltwire import doctor
 from feltwire.errors import ClaimError, ConfigError, LogError, PositionError
 from feltwire.lake import Lake, open_lake
 from feltwire.lake.withdraw import remove_withdrawn
-from feltwire.logs import _kinesis_append, _kinesis_listing, _kinesis_s3
+from feltwire.logs import _kinesis_append, _kinesis_index, _kinesis_listing, _kinesis_reader, _kinesis_s3
 from feltwire.logs.kinesis import KinesisLog, Options
 from feltwire.schema import DUPLICATE, EDIT, LAST_REVISION, POST, REFUSAL, WITHDRAWAL, records
 
@@ -152,6 +152,32 @@ def test_offsets_outlive_the_process_and_mean_the_same_records(tmp_path: Path) -
                 row = log.read(partition, after, 1).to_pylist()[0]
                 assert row in before
                 assert (row["log_partition"], row["log_offset"]) == (partition, after)
+
+
+def test_reads_of_any_size_from_anywhere_over_many_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One answer of GetRecords holds little of what is asked for, and anchors are rare."""
+    monkeypatch.setattr(_kinesis_reader, "_CALL_RECORDS", 7)
+    monkeypatch.setattr(_kinesis_reader, "_CALL_ANCHORS", 1)
+    monkeypatch.setattr(_kinesis_reader, "PREFETCH_ROWS", 40)
+    monkeypatch.setattr(_kinesis_index, "MAX_ANCHORS", 4)
+    stream = server.make_stream(1)
+    put(stream, *(json.dumps([{"id": f"{n}.{i}", "text": "hi"} for i in range(1 + n % 3)]).encode() for n in range(90)))
+    ids = [f"kinesis:{n}.{i}" for n in range(90) for i in range(1 + n % 3)]
+    dice = random.Random(SEED)
+    with open_log(stream, tmp_path) as log:
+        assert log.ends() == {0: len(ids)}
+        for _ in range(40):
+            after, most = dice.randrange(len(ids)), dice.choice([1, 5, 50, 500])
+            rows = log.read(0, after, most)
+            assert rows["id"].to_pylist() == ids[after : after + most]
+            assert rows["log_offset"].to_pylist() == list(range(after, min(len(ids), after + most)))
+    with open_log(stream, tmp_path, poll_s=0.2) as log, log.claim("p", 0):
+        after = 0
+        while after < len(ids):  # as an engine does
+            assert log.ends()[0] >= after
+            rows = log.read(0, after, 25)
+            assert rows["id"].to_pylist() == ids[after : after + rows.num_rows]
+            after += rows.num_rows
 
 
 def test_a_second_reader_counts_the_same(tmp_path: Path) -> None:

@@ -163,15 +163,16 @@ class Reader:
             self._drop_before(after)
             if self._head is None or not (self._start() <= after <= self._head.offset):
                 self._seek(after)
-            self._fill(wanted)
+            self._fill(after, wanted)
             return self._taken(after, wanted)
 
-    def _fill(self, wanted: int) -> None:
+    def _fill(self, after: int, wanted: int) -> None:
+        """Have the buffer hold the records from `after` to `wanted`; those before, from the anchor on, are let go."""
         barren = 0
         while self._now().offset < wanted:
             before = self._now().offset
             self._fetch()
-            self._drop_before(min(wanted, before))
+            self._drop_before(after)
             barren = 0 if self._now().offset > before else barren + 1
             if barren > _PATIENCE:
                 raise LogError(f"{self._name} does not give offset {before} of partition {self.number} now")
@@ -182,6 +183,9 @@ class Reader:
             low, high = max(0, after - offset), min(batch.num_rows, wanted - offset)
             if low < high:
                 pieces.append(batch.slice(low, high - low))
+        if sum(piece.num_rows for piece in pieces) != wanted - after:
+            self._forget()
+            raise LogError(f"{self._name}: partition {self.number} was not read as a whole from offset {after} on")
         return _blobs.place(pa.concat_batches(pieces), self.number, after, LOGGED)
 
     def _start(self) -> int:
