@@ -40,10 +40,12 @@ prove: .venv/.dev ## The proofs at full size; writes and commits docs/proofs/DAT
 bench: .venv/.dev ## The benchmarks; results under benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
 
-pins: ## Compile requirements/*.txt anew; ARGS=--upgrade takes newer versions
+pins: ## Compile requirements/*.txt and deploy/*.txt anew; ARGS=--upgrade takes newer versions
 	$(PINS) $(ARGS) requirements/uv.in -o requirements/uv.txt
 	$(PINS) $(ARGS) pyproject.toml requirements/base.in -o requirements/base.txt
 	$(PINS) $(ARGS) pyproject.toml requirements/base.in --all-extras --group dev -c requirements/base.txt -o requirements/dev.txt
+	$(PINS) $(ARGS) deploy/build.in -c requirements/dev.txt -o deploy/build.txt
+	$(PINS) $(ARGS) pyproject.toml --extra aws --extra kafka -c requirements/dev.txt -o deploy/requirements.txt
 
 clean: ## Remove the environment, caches and builds
 	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from feltwire import registry
 from feltwire.errors import ClaimError, ConfigError, PositionError, SchemaError
-from feltwire.logs import kafka, memory, sqlite
+from feltwire.logs import kafka, kinesis, memory, sqlite
 from feltwire.schema import (
     DUPLICATE,
     EDIT,
@@ -35,7 +35,7 @@ from feltwire.schema import (
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
-AnyLog: TypeAlias = sqlite.SqliteLog | memory.MemoryLog | kafka.KafkaLog
+AnyLog: TypeAlias = sqlite.SqliteLog | memory.MemoryLog | kafka.KafkaLog | kinesis.KinesisLog
 Row: TypeAlias = dict[str, object]
 
 
@@ -69,11 +69,29 @@ def open_kafka(folder: Path, clock: Clock, /, **options: Any) -> AnyLog:
     return kafka.KafkaLog(address, f"contract-{uuid.uuid4()}", kafka.Options(**options), clock=clock)
 
 
-OPENERS: dict[str, Opener] = {"kafka": open_kafka, "memory": open_memory, "sqlite": open_sqlite}
+def open_kinesis(folder: Path, clock: Clock, /, *, partitions: int = 1, **options: Any) -> AnyLog:
+    from tests.services import kinesis_server  # a server's library, which not every test needs
 
-BROKERS = ("kafka",)
+    place = {"endpoint_url": kinesis_server.endpoint(), "region": kinesis_server.REGION}
+    stream = kinesis_server.make_stream(partitions, hours=8760)
+    return kinesis.KinesisLog(
+        stream, kinesis.Options(**options, **place, state=str(folder / "state.sqlite")), clock=clock
+    )
 
-DURABLE = sorted(set(OPENERS) - {"memory", *BROKERS})
+
+OPENERS: dict[str, Opener] = {
+    "kafka": open_kafka,
+    "kinesis": open_kinesis,
+    "memory": open_memory,
+    "sqlite": open_sqlite,
+}
+
+BROKERS = {"kafka"}
+
+# Logs that need a server, however fast it is.
+SLOW = {"kinesis", *BROKERS}
+
+DURABLE = sorted(set(OPENERS) - {"memory", *SLOW})
 
 _RETENTION = "a broker removes records by its own clock, whoever has read them"
 _GAPS = "a broker's offsets have gaps: tests/services/test_kafka_log.py has the same with them"
@@ -98,7 +116,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture(
-    params=[pytest.param(name, marks=pytest.mark.slow if name in BROKERS else ()) for name in registry.names("logs")]
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in registry.names("logs")]
 )
 def opener(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Opener:
     if request.param in BROKERS:

@@ -40,18 +40,26 @@ def check(records: pa.RecordBatch) -> pa.RecordBatch:
     return records
 
 
-def admit(records: pa.RecordBatch, recent: Recent, *, partitions: int, ingested_at: datetime) -> Intake:
+def admit(
+    records: pa.RecordBatch,
+    recent: Recent,
+    *,
+    partitions: int,
+    ingested_at: datetime,
+    homes: npt.NDArray[np.int64] | None = None,
+) -> Intake:
     """Find the repeats of checked records, within the batch too, stamp the records and route them.
 
     `recent` is asked and not changed. Whatever has an id goes to the partition of its id, so that a post, its
-    edits and its withdrawal meet in one; the withdrawal of an account goes to every partition.
+    edits and its withdrawal meet in one; the withdrawal of an account goes to every partition. `homes` names the
+    partition of each record where the log has rules of its own.
     """
     of_records = hashes(records)
     repeated = _repeated(of_records, recent)
     stamp = pa.scalar(ingested_at, TIME)
     batches: dict[int, pa.RecordBatch] = {}
     fresh: dict[int, Hashes] = {}
-    homes = _homes(records, partitions)
+    homes = _homes(records, partitions) if homes is None else homes
     everywhere = account_withdrawals(records) & ~repeated
     for partition in range(partitions):
         at_home = homes == partition
