@@ -234,9 +234,11 @@ class Processing:
 
     def _count_lag(self) -> int:
         ends, starts = self.log.ends(), self.log.begins()
-        reached = {p: max(self.committer.position("posts", p), starts.get(p, 0)) for p in self._queues}
-        for each in self._owed:  # of these, some tables may have taken theirs
-            reached[each.partition] = min(reached[each.partition], each.start)
+        queues, owed, committer = self._queues, self._owed, self.committer  # asked by other threads: may be changed now
+        mine = [p for p in queues if p in committer.partitions]
+        reached = {p: max(committer.position("posts", p), starts.get(p, 0)) for p in mine}
+        for each in owed:  # of these, some tables may have taken theirs
+            reached[each.partition] = min(reached.get(each.partition, each.start), each.start)
         return sum(max(0, ends.get(partition, 0) - offset) for partition, offset in reached.items())
 
     def maintain(self) -> None:
