@@ -103,6 +103,9 @@ class LogReader(Protocol):
     def read(self, partition: int, after: int, max_rows: int) -> pa.RecordBatch:
         """At most `max_rows` records of `schema.LOGGED` from offset `after` on, in order; empty at the end.
 
+        Offsets may have gaps (a broker's do): the next one to read is the last record's + 1, and a read that gives
+        nothing says that there is none up to the end that `ends` gave before.
+
         Raises PositionError when records from `after` on were already trimmed away.
         """
         ...

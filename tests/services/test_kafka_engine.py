@@ -85,9 +85,9 @@ def test_a_broker_that_stops_and_comes_again(own_broker: Broker, tmp_path: Path,
     """While it is away both wait and say so; then they go on, and nothing is lost or doubled."""
     log, lake = own_broker.uri("away"), tmp_path / "lake"
     story = Story(SEED + 2)
-    story.write(inbox / "a.jsonl", 1200)
+    story.write(inbox / "a.jsonl", 900)
     with (
-        started(tmp_path, _ingest(log, inbox, "mode=replay", "rate=100")) as first,
+        started(tmp_path, _ingest(log, inbox, "mode=replay", "rate=150")) as first,
         started(tmp_path, _process(log, lake)) as second,
     ):
         second.until(lambda progress: progress["processed"] > 100)
@@ -156,7 +156,7 @@ def test_a_topic_that_is_given_more_partitions(broker: Broker, tmp_path: Path, i
     log, lake = broker.uri("grown"), tmp_path / "lake"
     _posts(inbox / "a.jsonl", 2500)
     with (
-        started(tmp_path, _ingest(log, inbox, "mode=replay", "rate=100")) as ingest,
+        started(tmp_path, _ingest(log, inbox, "mode=replay", "rate=200")) as ingest,
         started(tmp_path, _process(log, lake)) as worker,
     ):
         worker.until(lambda progress: progress["processed"] > 50)

@@ -48,7 +48,8 @@ _COLOUR: Final = re.compile("\x1b\\[[0-9;]*m")  # delta-rs tells of its tries in
 
 
 class ClaimableLog(Log, Protocol):
-    """A log on one machine, where a claim is a lock that the operating system releases."""
+    """A log, and who may work on it. On one machine a claim is a lock that the operating system releases; a log on
+    brokers grants every claim, and may have `share(pipeline)`, the context of a `Share`: it deals partitions out."""
 
     def claim(self, pipeline: str, partition: int) -> AbstractContextManager[None]:
         """Hold a partition of a pipeline. Raises ClaimError when another worker holds it."""
@@ -143,7 +144,10 @@ class Processing:
         """
         if self.share is None:
             return self._step()
-        mine = self.share.partitions()
+        try:
+            mine = self.share.partitions()
+        except LogError as error:
+            return self._pause(f"partitions cannot be dealt out: {error}")
         if mine is None or time.monotonic() < self._try_at:
             return False
         try:

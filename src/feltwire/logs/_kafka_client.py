@@ -117,6 +117,8 @@ class Cluster:
                 return None
             future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
             found = future.result(TIMEOUT_S + 5)
+        if not str(found.topic_id).strip("A"):  # all zero
+            raise ConfigError(f"the brokers {self.brokers} give topics no UUID: Kafka 2.8 or later is needed")
         return str(found.topic_id).translate(_URL_SAFE), len(found.partitions)
 
     def create(self, topic: str, *, partitions: int, replication: int | None, config: Mapping[str, str]) -> None:

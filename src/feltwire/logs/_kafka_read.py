@@ -30,7 +30,7 @@ class PartitionReader:
             "auto.offset.reset": "error",
             "fetch.wait.max.ms": 20,  # the client is paused while there is nothing to read
             "fetch.error.backoff.ms": 50,
-            "queued.max.messages.kbytes": 32_768,
+            "queued.max.messages.kbytes": 8_192,  # of one partition; a worker may have many
         }
         self._topic = topic
         self._partition = partition

@@ -7,11 +7,17 @@ dies gives its own up. Should two believe for a moment that they have the same o
 import logging
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+
+from feltwire.logs._kafka_client import errors, told
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_STEP_S: Final = 300  # a worker that does not ask for so long has lost its partitions
+
+_PASSING: Final = frozenset(
+    {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._MAX_POLL_EXCEEDED}
+)
 
 
 class Share:
@@ -38,9 +44,14 @@ class Share:
     def partitions(self) -> frozenset[int] | None:
         """The partitions that are this worker's now; None before the first deal.
 
-        A partition that was in the last answer and is not in this one may be another worker's from now on.
+        A partition that was in the last answer and is not in this one may be another worker's from now on. Raises
+        LogError, or ConfigError where the account may not join the group; brokers that are away are waited for.
         """
-        self._consumer.poll(0)  # calls `_gain` and `_lose`; trouble comes as a message, and passes
+        with errors("the group of the workers"):
+            message = self._consumer.poll(0)  # calls `_gain` and `_lose`
+        trouble = message.error() if message is not None else None
+        if trouble is not None and trouble.code() not in _PASSING:
+            raise told("the group of the workers", trouble)
         return self._mine
 
     def close(self) -> None:
