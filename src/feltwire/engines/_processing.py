@@ -96,7 +96,6 @@ class Processing:
     _rested_at: float = field(default_factory=time.monotonic)
     _kept_at: float = field(default_factory=time.monotonic)
     _maintains: bool = False
-    _claimed_since: set[int] = field(default_factory=set)  # partitions that the log has got since the start
     _owed: list[Done] = field(default_factory=list)  # worked on, and not in every table yet
     _try_at: float = 0.0  # before then, what has failed is not tried again
     _wait_s: float = _FIRST_WAIT_S
@@ -183,7 +182,6 @@ class Processing:
     def _count_lag(self) -> int:
         ends, starts = self.log.ends(), self.log.begins()
         reached = {p: max(self.committer.position("posts", p), starts.get(p, 0)) for p in self._queues}
-        reached |= {p: starts.get(p, 0) for p in self._untaken(ends)}
         for each in self._owed:  # of these, some tables may have taken theirs
             reached[each.partition] = min(reached[each.partition], each.start)
         return sum(max(0, ends.get(partition, 0) - offset) for partition, offset in reached.items())
@@ -208,8 +206,6 @@ class Processing:
     def _read_ahead(self) -> bool:
         """Submit batches until enough are under way or the log has no more; while calm, every CALM_S."""
         ends = self.log.ends()
-        if self._untaken(ends):
-            self._take(sorted(ends))
         backlog = sum(ends.get(p, 0) - offset for p, offset in self.following.items())
         if not backlog or (backlog < CHUNK_ROWS and time.monotonic() - self._read_at < CALM_S):
             return False
@@ -227,38 +223,6 @@ class Processing:
                 self.following[partition] = batch["log_offset"][-1].as_py() + 1
                 submitted = True
         return submitted
-
-    def _untaken(self, ends: Position) -> set[int]:
-        """The partitions that the log has got since the start, where this worker works on all of them."""
-        return set() if self.plan.partitions is not None else ends.keys() - self._queues.keys()
-
-    def _take(self, partitions: Sequence[int]) -> None:
-        """Work on these partitions, some of which are new. Nothing is owed meanwhile; batches under way stay so.
-
-        Raises ClaimError when another worker has one of the new partitions.
-        """
-        new = [partition for partition in partitions if partition not in self._queues]
-        try:
-            for partition in new:
-                if partition not in self._claimed_since:
-                    self.resources.enter_context(self.log.claim(self.plan.pipeline, partition))
-                    self._claimed_since.add(partition)
-            owner = replace(self.lake.owner, partitions=len(partitions))
-            self.lake = create_lake(cast(str, self.plan.lake), owner, storage_options=self.plan.storage_options)
-            committer = Committer(self.lake, self.log, partitions)
-            starts = self.log.begins()
-            committer.begin({partition: starts.get(partition, 0) for partition in new})
-            committer.level()
-            self.log.register(self.plan.pipeline, committer.lowest())
-            settled = {partition: committer.settled(partition) for partition in new}
-        except _PASSING as error:
-            self._pause(f"the log's new partitions {new} cannot be taken up: {error}")
-            return
-        self.committer = committer
-        self.settled |= settled
-        self.following |= {p: _begin(committer.position("posts", p), starts.get(p, 0), p) for p in new}
-        self._queues |= {partition: deque() for partition in new}
-        logger.info("the log has new partitions: %s", new)
 
     def _pipeline(self) -> Pipeline:
         """What the next batch goes through: the whole of it with the model that serves now and the tracks of now."""
