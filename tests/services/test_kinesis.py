@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.conftest import PROVING
 from tests.contract.test_logs import ROWS
 from tests.engines import exact
-from tests.engines.children import started
+from tests.engines.children import polling, started
 from tests.engines.stream import Story, Truth, file_source
 from tests.services import kinesis_server as server
 from tests.services.proxy import Proxy
@@ -28,7 +28,8 @@ from feltwire import doctor
 from feltwire.errors import ClaimError, ConfigError, LogError, PositionError
 from feltwire.lake import Lake, open_lake
 from feltwire.lake.withdraw import remove_withdrawn
-from feltwire.logs import _kinesis_append, _kinesis_index, _kinesis_listing, _kinesis_reader, _kinesis_s3
+from feltwire.logs import _kinesis_append, _kinesis_index, _kinesis_listing, _kinesis_reader, _kinesis_s3, kinesis
+from feltwire.logs._kinesis_listing import Share
 from feltwire.logs.kinesis import KinesisLog, Options
 from feltwire.schema import DUPLICATE, EDIT, LAST_REVISION, POST, REFUSAL, WITHDRAWAL, records
 
@@ -406,20 +407,26 @@ def test_a_parent_is_read_to_its_end_before_its_child(tmp_path: Path) -> None:
 
 def test_a_worker_takes_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_kinesis_listing, "CLAIM_S", 0.0)
+    monkeypatch.setattr(kinesis, "_BESIDE_S", 0.2)
     stream = server.make_stream(2)
-    with open_log(stream, tmp_path) as one, open_log(stream, tmp_path) as other:
+    with open_log(stream, tmp_path, poll_s=0.2) as one, open_log(stream, tmp_path, poll_s=0.2) as other:
         with one.share("main") as mine, other.share("main") as theirs, other.share("second") as second:
             assert mine.partitions() == frozenset({0, 1})
             assert theirs.partitions() is None
             assert second.partitions() == frozenset({0, 1})
             server.split(stream)
-            one._shards.refresh()
-            one.ends()
-            assert mine.partitions() == frozenset({0, 1, 2})
+            assert _soon(mine) == frozenset({0, 1, 2})
+            assert theirs.partitions() is None
         with other.share("main") as theirs:
-            other._shards.refresh()
-            other.ends()
-            assert theirs.partitions() == frozenset({0, 1, 2})
+            assert _soon(theirs) == frozenset({0, 1, 2})
+
+
+def _soon(share: Share) -> frozenset[int] | None:
+    """The partitions of a worker once there are three."""
+    for _ in polling(10.0):
+        if len(share.partitions() or ()) == 3:
+            break
+    return share.partitions()
 
 
 def test_resharded_under_a_running_engine(

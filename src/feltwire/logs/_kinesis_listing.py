@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Final, Protocol
 
 from feltwire.errors import ClaimError, LogError
+from feltwire.interfaces import Position
 from feltwire.logs._kinesis_client import Client
 from feltwire.logs._kinesis_shards import Topology, extend, listed, topology
 from feltwire.logs._kinesis_state import State, change
@@ -46,6 +47,10 @@ class Listing:
 class Claims(Protocol):
     """A log whose partitions are claimed."""
 
+    def ends(self) -> Position:
+        """{partition: offset of the next record}; looks for more where it is time to."""
+        ...
+
     def partitions(self) -> frozenset[int]:
         """The partitions that can be read."""
         ...
@@ -67,6 +72,8 @@ class Share:
 
     def partitions(self) -> frozenset[int] | None:
         """Those that are this worker's now; None while it has none: another one has them all."""
+        with suppress(LogError):
+            self._log.ends()  # which may bring new ones
         for number in self._log.partitions() - self._held:
             if time.monotonic() - self._asked.get(number, -CLAIM_S) < CLAIM_S:
                 continue
