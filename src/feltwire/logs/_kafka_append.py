@@ -265,7 +265,7 @@ class Appender:
         """An error as one of ours; a fatal one that comes in the middle of a callback is wrapped in a SystemError."""
         inner = error.__cause__ if isinstance(error, SystemError) else error
         if not isinstance(inner, KafkaException):
-            return error
+            return error if isinstance(error, LogError) else LogError(f"{self._topics.records}: {inner or error}")
         cause: KafkaError = inner.args[0]
         if cause.code() in _FENCED and source:
             writer = self._rival(source)
