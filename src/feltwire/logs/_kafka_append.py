@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 TRANSACTION_S: Final = 15.0  # after which the broker gives a transaction up; until then, readers wait for it
 _IDS_A_MESSAGE: Final = 65_536
+_SIGNED_S: Final = 3.0  # for which a writer that was fenced looks for the name of the one that did it
 _BITE: Final = 5_000
 
 _FENCED: Final = frozenset(
@@ -264,20 +265,32 @@ class Appender:
         """An error as one of ours; a fatal one that comes in the middle of a callback is wrapped in a SystemError."""
         inner = error.__cause__ if isinstance(error, SystemError) else error
         if not isinstance(inner, KafkaException):
-            return error
+            return error if isinstance(error, LogError) else LogError(f"{self._topics.records}: {inner or error}")
         cause: KafkaError = inner.args[0]
         if cause.code() in _FENCED and source:
-            try:
-                writer = self._state.entries("writer").get(source, {})
-            except LogError:
-                writer = {}
-            if writer and writer.get("name") != self._name:
+            writer = self._rival(source)
+            if writer:
                 return ClaimError(
                     f"process {writer['pid']} on {writer['host']} ingests the source {source!r} into "
                     f"{self._topics.records} now: let that one do the work, or stop it first"
                 )
             return LogError(f"a transaction on {self._topics.records} took too long: {cause.str()}")
         return told(str(self._topics.records), cause)
+
+    def _rival(self, source: str) -> dict[str, Any]:
+        """Who ingests a source instead of this process; empty: nobody. What another one signed is seen only some
+        milliseconds after it has fenced this one."""
+        deadline = time.monotonic() + _SIGNED_S
+        while True:
+            try:
+                writer = self._state.entries("writer").get(source, {})
+            except LogError:
+                writer = {}
+            if writer.get("name", self._name) != self._name:
+                return writer
+            if time.monotonic() > deadline:
+                return {}
+            time.sleep(0.1)
 
     # The memory
 
