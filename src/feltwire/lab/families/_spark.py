@@ -36,7 +36,7 @@ def session(given: Mapping[str, str]) -> Any:
             "Spark needs Java, and there is none: install Java 17 or 21, or let JAVA_HOME name its folder"
         )
     conf = {**DEFAULTS, **given}
-    if conf[MASTER].startswith("local"):
+    if conf[MASTER].partition("[")[0] == "local":
         conf = {**LOCAL, **conf}
     from pyspark.sql import SparkSession
 
