@@ -57,14 +57,16 @@ def test_the_dag_runs_under_airflow(airflow: Path, tmp_path: Path) -> None:
         (tmp_path / "feltwire.toml").write_text(
             f'[[sources]]\nuri = "x:search"\nbase_url = "{past.url}"\n\n[[tracks]]\nname = "cats"\nquery = "cats"\n'
         )
-        (tmp_path / "dags").mkdir()
-        shutil.copy(DEPLOY / "airflow" / "feltwire_backfill.py", tmp_path / "dags")
+        dags = tmp_path / "airflow" / "dags"
+        dags.mkdir(parents=True)
+        shutil.copy(DEPLOY / "airflow" / "feltwire_backfill.py", dags)
         env = {
             **commands.env(), "AIRFLOW_HOME": str(tmp_path / "airflow"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "BACKFILL_FOLDER": str(tmp_path), "BACKFILL_COMMAND": f"{sys.executable} -m feltwire.cli",
             "PYTHONWARNINGS": "ignore",
         }  # fmt: skip
-        for command in (["-m", "airflow", "db", "migrate"], ["-c", RUN_DAG, str(tmp_path / "dags")]):
+        prepare = (["-m", "airflow", "db", "migrate"], ["-m", "airflow", "dags", "reserialize"])
+        for command in (*prepare, ["-c", RUN_DAG, str(dags)]):
             done = subprocess.run(
                 [str(airflow), *command],
                 cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600, check=False,
