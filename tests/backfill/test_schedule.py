@@ -32,7 +32,8 @@ assert states == {"backfill": "success", "report": "success"}, states
 @pytest.fixture(scope="module")
 def airflow(absent: Callable[[str], None]) -> Path:
     """Airflow's Python, of an environment of its own that is kept; installed where the proofs are run, and in CI."""
-    pinned = (DEPLOY / "airflow" / "requirements.txt").read_text().strip()
+    pins = DEPLOY / "airflow" / "requirements.txt"
+    pinned = next(line for line in pins.read_text().splitlines() if line.startswith("apache-airflow=="))
     folder = Path(os.environ.get("FELTWIRE_AIRFLOW") or ROOT / ".cache" / pinned.replace("==", "-"))
     python = folder / "bin" / "python"
     if (folder / "bin" / "airflow").exists():
@@ -42,7 +43,7 @@ def airflow(absent: Callable[[str], None]) -> Path:
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv is None:
         absent("no uv: pip install uv")
-    for command in (["venv", str(folder)], ["pip", "install", "--python", str(python), pinned]):
+    for command in (["venv", str(folder)], ["pip", "install", "--python", str(python), "-r", str(pins)]):
         subprocess.run([str(uv), *command], check=True, timeout=INSTALL_S, capture_output=True)
     return python
 
