@@ -166,3 +166,23 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_names_of_slices_sort_as_slices() -> None:
     slices = [Slice(START + n * HOUR, START + (n + 1) * HOUR) for n in range(30)]
     assert sorted(one.name for one in slices) == [one.name for one in slices]
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_waited_out(source: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was pulled is written when there is room again; scores are waited for."""
+    write, full = Folder.write, [2, 2]
+
+    def sometimes(self: Folder, name: str, content: bytes) -> None:
+        kind = int(self.path.endswith("sentiments"))
+        if full[kind]:
+            full[kind] -= 1
+            raise DestinationError("No space left on device")
+        write(self, name, content)
+
+    monkeypatch.setattr(Folder, "write", sometimes)
+    monkeypatch.setattr("feltwire.backfill.pull._STAGE_WAITS_S", (0.01, 0.01))
+    assert run(task_of(source, tmp_path), tmp_path).finished == 6
+    assert full == [0, 0]
+    assert len(source.searched) == 6
+    assert ids(tmp_path) == list(range(26))

@@ -32,7 +32,8 @@ assert states == {"backfill": "success", "report": "success"}, states
 @pytest.fixture(scope="module")
 def airflow(absent: Callable[[str], None]) -> Path:
     """Airflow's Python, of an environment of its own that is kept; installed where the proofs are run, and in CI."""
-    pinned = (DEPLOY / "airflow" / "requirements.txt").read_text().strip()
+    pins = DEPLOY / "airflow" / "requirements.txt"
+    pinned = next(line for line in pins.read_text().splitlines() if line.startswith("apache-airflow=="))
     folder = Path(os.environ.get("FELTWIRE_AIRFLOW") or ROOT / ".cache" / pinned.replace("==", "-"))
     python = folder / "bin" / "python"
     if (folder / "bin" / "airflow").exists():
@@ -42,7 +43,7 @@ def airflow(absent: Callable[[str], None]) -> Path:
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv is None:
         absent("no uv: pip install uv")
-    for command in (["venv", str(folder)], ["pip", "install", "--python", str(python), pinned]):
+    for command in (["venv", str(folder)], ["pip", "install", "--python", str(python), "-r", str(pins)]):
         subprocess.run([str(uv), *command], check=True, timeout=INSTALL_S, capture_output=True)
     return python
 
@@ -57,14 +58,16 @@ def test_the_dag_runs_under_airflow(airflow: Path, tmp_path: Path) -> None:
         (tmp_path / "feltwire.toml").write_text(
             f'[[sources]]\nuri = "x:search"\nbase_url = "{past.url}"\n\n[[tracks]]\nname = "cats"\nquery = "cats"\n'
         )
-        (tmp_path / "dags").mkdir()
-        shutil.copy(DEPLOY / "airflow" / "feltwire_backfill.py", tmp_path / "dags")
+        dags = tmp_path / "airflow" / "dags"
+        dags.mkdir(parents=True)
+        shutil.copy(DEPLOY / "airflow" / "feltwire_backfill.py", dags)
         env = {
             **commands.env(), "AIRFLOW_HOME": str(tmp_path / "airflow"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "BACKFILL_FOLDER": str(tmp_path), "BACKFILL_COMMAND": f"{sys.executable} -m feltwire.cli",
             "PYTHONWARNINGS": "ignore",
         }  # fmt: skip
-        for command in (["-m", "airflow", "db", "migrate"], ["-c", RUN_DAG, str(tmp_path / "dags")]):
+        prepare = (["-m", "airflow", "db", "migrate"], ["-m", "airflow", "dags", "reserialize"])
+        for command in (*prepare, ["-c", RUN_DAG, str(dags)]):
             done = subprocess.run(
                 [str(airflow), *command],
                 cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600, check=False,

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -13,11 +14,12 @@ import msgspec
 
 from feltwire.backfill.slices import Slice, spans
 from feltwire.backfill.staging import Folder, Staged
-from feltwire.errors import ConfigError, FatalError, FeltwireError, SourceError
+from feltwire.errors import ConfigError, DestinationError, FatalError, FeltwireError, SourceError
 from feltwire.interfaces import Searchable
 
 _MOST_SPANS: Final = 10  # are counted one by one
 _WAIT_S: Final = 0.2
+_STAGE_WAITS_S: Final = (0.5, 2.0, 5.0)
 
 
 def searchable(source: object, uri: str) -> Searchable:
@@ -100,7 +102,7 @@ def pull(
     """Pull slices in parallel and stage each; yields those that are done, and an empty list now and then meanwhile.
 
     What is yielded with pages is staged. A slice that fails for good does not keep the others; where the settings
-    are wrong or, with `gives_up`, the first ones all fail, it ends. Raises FatalError, DestinationError.
+    are wrong or, with `gives_up`, the first ones all fail, it ends. Raises FatalError or DestinationError.
     """
     left = list(reversed(slices))
     running: set[Future[Pulled | None]] = set()
@@ -129,7 +131,7 @@ def pull(
 
 
 def _pull_one(task: Task, one: Slice, stopped: Any) -> Pulled | None:
-    """Pull and stage a slice; None when stopped before its end. Raises ConfigError, DestinationError."""
+    """Pull and stage a slice; None when stopped before its end. Raises ConfigError."""
     if stopped():
         return None
     pages: list[msgspec.Raw] = []
@@ -146,7 +148,21 @@ def _pull_one(task: Task, one: Slice, stopped: Any) -> Pulled | None:
     except FatalError as error:
         return Pulled(one, None, error)
     staged = Staged(task.source.name, one.start, one.end, task.limit, pulled_at, pages)
-    task.staging.write(task.name(one), msgspec.json.encode(staged))
+    return _stage(task, one, staged)
+
+
+def _stage(task: Task, one: Slice, staged: Staged) -> Pulled:
+    """Write a slice's file; what was paid for is not given up at once."""
+    content = msgspec.json.encode(staged)
+    for wait_s in (*_STAGE_WAITS_S, None):
+        try:
+            task.staging.write(task.name(one), content)
+        except DestinationError as error:
+            if wait_s is None:
+                return Pulled(one, None, error)
+            time.sleep(wait_s)
+        else:
+            break
     return Pulled(one, staged)
 
 

@@ -25,7 +25,7 @@ from feltwire.backfill.known import Known, Part, between, of_slice, posts_positi
 from feltwire.backfill.pull import Task, pull
 from feltwire.backfill.slices import Slice
 from feltwire.backfill.staging import Folder, Scores, Staged
-from feltwire.errors import ClaimError, FatalError, FeltwireError, LakeError, LogError, RetryableError
+from feltwire.errors import ClaimError, DestinationError, FatalError, FeltwireError, LakeError, LogError, RetryableError
 from feltwire.interfaces import Log, Position
 from feltwire.lake import Lake
 from feltwire.lake.reader import literal
@@ -106,7 +106,8 @@ class Backfill:
     def run(self) -> Report:
         """Pull what is not staged, and bring into the lake what is not finished.
 
-        Raises FatalError where nothing can be pulled, RetryableError where a folder, the log or the lake is away.
+        What is away by then is waited for. Raises FatalError where nothing can be pulled, RetryableError where a
+        folder cannot be read at the start, and where another process works on the pipeline and does not go on.
         """
         with ExitStack() as resources:
             resources.enter_context(self._task.staging.held())
@@ -215,12 +216,12 @@ class Backfill:
         return self._patiently(lambda: self._log.append(records, source=source, cursor=None)) or 0
 
     def _patiently(self, work: Callable[[], T]) -> T | None:
-        """Do something that an absent log or lake may delay; None when stopped meanwhile."""
+        """Do something that an absent log, lake or folder may delay; None when stopped meanwhile."""
         wait_s = _FIRST_WAIT_S
         while not self.stop.is_set():
             try:
                 found = work()
-            except (LogError, LakeError) as error:
+            except (LogError, LakeError, DestinationError) as error:
                 self._tell(f"waits: {error}")
                 self._pause(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
@@ -240,7 +241,7 @@ class Backfill:
         if time.monotonic() - self._looked_at < _LOOK_S:
             self._pause(_POLL_S)
             return
-        reached = self._reached()
+        reached = self._reached() if self._fed else {}
         while there := list(islice(takewhile(lambda fed: not behind(fed.ends, reached), self._fed), _AT_A_TIME)):
             if self._patiently(partial(self._write_scores, there)) is None:
                 return
@@ -298,8 +299,9 @@ class Backfill:
     def _reached(self) -> Position:
         """How far the lake is. Raises RetryableError where it has something to do and does not move."""
         found = self._patiently(partial(posts_position, self._lake)) or {}
-        self._looked_at = now = time.monotonic()
-        if found != self._moved[1] or (not self._fed and self._level_at > float("-inf")):
+        before, now = self._looked_at, time.monotonic()
+        self._looked_at = now
+        if found != self._moved[1] or now - before > _STUCK_S / 2:  # or nobody waited for it
             self._moved = (now, found)
         if self._foreign and now - self._moved[0] > _STUCK_S:
             raise RetryableError(
