@@ -15,7 +15,7 @@ from feltwire.engines import _spark_session
 from feltwire.engines._commit import Committer
 from feltwire.engines._processing import Opened
 from feltwire.engines._spark_log import FeltwireLogReader, Job, read_span, shared_out
-from feltwire.engines._spark_mark import Span, mark, read_mark
+from feltwire.engines._spark_pieces import PIECES, Span, piece, read_pieces
 from feltwire.engines._spark_wire import WIRE, decode, encode, failure
 from feltwire.engines._spark_work import work_on_span
 from feltwire.engines._work import Settled, gap, work
@@ -66,14 +66,16 @@ def pipeline() -> Pipeline:
 
 
 def test_a_span_is_read_by_its_offsets_alone() -> None:
-    assert [offsets(batch) for batch in read_span(GappyLog(), Span(0, 2, 7))] == [[2, 5, 6]]
-    assert list(read_span(GappyLog(), Span(0, 3, 5))) == []
-    assert list(read_span(GappyLog(), Span(0, 9, 10))) == []
+    assert read(Span(0, 2, 7)) == [(Span(0, 2, 7), [2, 5, 6])]
+    assert read(Span(0, 2, 4)) == [(Span(0, 2, 3), [2]), (Span(0, 3, 4), None)]
+    assert read(Span(0, 3, 5)) == [(Span(0, 3, 5), None)]
+    assert read(Span(0, 9, 10)) == [(Span(0, 9, 10), None)]
+    assert read(Span(0, 4, 4)) == []
 
 
-def offsets(batch: pa.RecordBatch) -> list[int]:
-    found: list[int] = batch["log_offset"].to_pylist()
-    return found
+def read(span: Span) -> list[tuple[Span, list[int] | None]]:
+    found = [each for batch in read_span(GappyLog(), span) for each in read_pieces(batch)]
+    return [(part, None if records is None else records["log_offset"].to_pylist()) for part, records in found]
 
 
 @pytest.mark.parametrize(
@@ -104,12 +106,6 @@ def test_spans_cover_a_batch_without_gap_or_overlap() -> None:
     assert len(_reader().partitions({"0": 0}, {"0": 1_500})) == 2  # small batches are spread too
 
 
-def test_a_mark_says_what_it_ends() -> None:
-    assert read_mark(mark(Span(3, 5, 2**40))) == (Span(3, 5, 2**40), None)
-    span, error = read_mark(mark(Span(3, 5, 6), LogError("the broker is away")))
-    assert (span, type(error), str(error)) == (Span(3, 5, 6), LogError, "the broker is away")
-
-
 def test_what_was_done_survives_the_way(logged: pa.RecordBatch, lake: Location, pipeline: Pipeline) -> None:
     done = work(pipeline, lake, logged, Settled())
     back = decode(pa.Table.from_batches([encode(done)]))[0]
@@ -120,12 +116,18 @@ def test_what_was_done_survives_the_way(logged: pa.RecordBatch, lake: Location, 
 
 
 def _pieces(batch: pa.RecordBatch, span: Span, rows: int) -> Iterator[pa.RecordBatch]:
-    """A span as Spark hands it to a task: cut anywhere, the mark in one batch with records or alone."""
-    whole = pa.Table.from_batches([batch, mark(span)]).combine_chunks().to_batches()[0]
-    yield from (whole.slice(start, rows) for start in range(0, whole.num_rows, rows))
+    """A span as Spark hands it to a task: in pieces, several in a batch or one; the last may be a gap."""
+    pieces = []
+    for start in range(0, batch.num_rows, rows):
+        part = batch.slice(start, rows)
+        pieces.append(piece(Span(0, start, start + part.num_rows), part))
+    if span.end > batch.num_rows:
+        pieces.append(piece(Span(0, batch.num_rows, span.end)))
+    yield pa.concat_batches(pieces[:2])
+    yield from pieces[2:]
 
 
-@pytest.mark.parametrize("rows", [301, 300, 7])
+@pytest.mark.parametrize("rows", [300, 150, 7])
 def test_a_task_works_on_its_span(rows: int, logged: pa.RecordBatch, lake: Location, pipeline: Pipeline) -> None:
     span = Span(0, 0, 317)  # its last records are a gap
     told = list(work_on_span(_pieces(logged, span, rows), pipeline=pipeline, location=lake, settled={}))
@@ -139,45 +141,48 @@ def test_a_large_span_is_worked_on_in_parts(
     logged: pa.RecordBatch, lake: Location, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("feltwire.engines._spark_work._MOST_BYTES", 10_000)
-    span = Span(0, 0, 300)
+    span = Span(0, 0, 301)
     told = list(work_on_span(_pieces(logged, span, 50), pipeline=pipeline, location=lake, settled={}))
     parts = decode(pa.Table.from_batches(told))
     assert len(parts) > 3
     assert [part.start for part in parts] == [0, *(part.end for part in parts[:-1])]
-    assert parts[-1].end == 300
+    assert parts[-1].end == 301
 
 
 def test_an_empty_span_moves_positions(lake: Location, pipeline: Pipeline) -> None:
-    told = list(work_on_span([mark(Span(0, 4, 9))], pipeline=pipeline, location=lake, settled={}))
+    told = list(work_on_span([piece(Span(0, 4, 9))], pipeline=pipeline, location=lake, settled={}))
     (done,) = decode(pa.Table.from_batches(told))
     assert (done.start, done.end, done.kept) == (4, 9, 0)
 
 
+def test_a_task_without_pieces_says_nothing(lake: Location, pipeline: Pipeline) -> None:
+    assert list(work_on_span([], pipeline=pipeline, location=lake, settled={})) == []
+    none = PIECES.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=PIECES)]
+    assert list(work_on_span(none, pipeline=pipeline, location=lake, settled={})) == []
+
+
 def test_errors_keep_their_type(lake: Location, pipeline: Pipeline) -> None:
-    away = mark(Span(0, 4, 9), LogError("away"))
+    away = piece(Span(0, 4, 9), error=LogError("away"))
     told = list(work_on_span([away], pipeline=pipeline, location=lake, settled={}))
     with pytest.raises(LogError, match=r"^away$"):
         decode(pa.Table.from_batches(told))
-    both = [failure(Span(0, 0, 1), LogError("away")), failure(Span(0, 1, 2), ConfigError("wrong"))]
+    both = [failure(LogError("away")), failure(ConfigError("wrong"))]
     with pytest.raises(ConfigError):
         decode(pa.Table.from_batches(both))
 
 
 def test_the_words_of_a_fault_are_not_told(lake: Location) -> None:
-    def fault(batch: pa.RecordBatch) -> pa.RecordBatch:
-        raise AssertionError
-
     class Broken(Pipeline):
         def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
             raise FatalError("stop")
 
     rows: list[dict[str, object]] = [{"kind": "post", "log_partition": 0, "log_offset": 0}]
-    record = schema.records(rows, schema.LOGGED)
-    told = list(work_on_span(_pieces(record, Span(0, 0, 1), 9), pipeline=Broken((fault,)), location=lake, settled={}))
+    given = [piece(Span(0, 0, 1), schema.records(rows, schema.LOGGED))]
+    told = list(work_on_span(given, pipeline=Broken(()), location=lake, settled={}))
     assert told[0].schema == WIRE
     with pytest.raises(FatalError, match=r"^stop$"):
         decode(pa.Table.from_batches(told))
-    (row,) = failure(Span(0, 0, 1), ValueError("a secret post")).to_pylist()
+    (row,) = failure(ValueError("a secret post")).to_pylist()
     assert "secret" not in row["message"]
     assert row["error"] == "FatalError"
 
@@ -234,8 +239,9 @@ def test_without_pyspark_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_error_can_travel() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FeltwireError)]
     for kind in kinds:
-        _, error = read_mark(mark(Span(0, 0, 1), kind("why")))
-        assert type(error) is kind
+        with pytest.raises(kind) as caught:
+            list(read_pieces(piece(Span(0, 0, 1), error=kind("why"))))
+        assert type(caught.value) is kind
 
 
 class GrowingLog(MemoryLog):

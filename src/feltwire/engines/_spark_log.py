@@ -14,12 +14,12 @@ from typing import Any, Final, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
-from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadLimit, ReadMaxRows, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
-from feltwire import registry, schema
-from feltwire.engines._spark_mark import Span, mark
+from feltwire import registry
+from feltwire.engines._spark_pieces import PIECES, Span, piece
 from feltwire.errors import FeltwireError, PositionError, RetryableError
 from feltwire.interfaces import LogReader, Position
 from feltwire.lake import Location, Owner
@@ -83,8 +83,8 @@ class FeltwireLog(DataSource):
         return FORMAT
 
     def schema(self) -> StructType:
-        """`schema.LOGGED`; a record of no kind is a mark, see `_spark_mark.mark`."""
-        return from_arrow_schema(schema.LOGGED)
+        """`PIECES` of the log."""
+        return from_arrow_schema(PIECES)
 
     def streamReader(self, schema: StructType) -> "FeltwireLogReader":  # noqa: N802 - Spark's names
         """The stream."""
@@ -142,28 +142,26 @@ class FeltwireLogReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         ]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """The records of a span, and its mark. What failed stands in the mark."""
+        """The pieces of a span; what failed stands in one."""
         span = cast(SpanPartition, partition).span
-        columns = to_arrow_schema(from_arrow_schema(schema.LOGGED), timezone="UTC")
-        error: Exception | None = None
         try:
-            for batch in read_span(self._job.open_log(), span):
-                yield batch.cast(columns)
-        except (FeltwireError, OSError) as failed:
-            error = failed
-        yield mark(span, error).cast(columns)
+            yield from read_span(self._job.open_log(), span)
+        except (FeltwireError, OSError) as error:
+            yield piece(span, error=error)
 
 
 def read_span(log: LogReader, span: Span) -> Iterator[pa.RecordBatch]:
-    """The records of a span. Only offsets count, since a log has gaps."""
+    """The pieces of a span, each beginning where the one before ends. Only offsets count, since a log has gaps."""
     after = span.start
     while after < span.end:
         batch = log.read(span.partition, after, min(_READ_ROWS, span.end - after))
         batch = batch.filter(pc.less(batch["log_offset"], span.end))
         if not batch.num_rows:
+            yield piece(Span(span.partition, after, span.end))
             return
-        yield batch
-        after = batch["log_offset"][-1].as_py() + 1
+        end = batch["log_offset"][-1].as_py() + 1
+        yield piece(Span(span.partition, after, end), batch)
+        after = end
 
 
 def shared_out(waiting: Mapping[str, int], rows: int) -> dict[str, int]:

@@ -82,7 +82,6 @@ def open_session(name: str, master: str | None, given: Mapping[str, str], resour
     check_version(session.version, "the cluster")
     own = session.newSession()
     own.conf.set("spark.sql.session.timeZone", "UTC")
-    own.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "10000")
     own.conf.set("spark.sql.streaming.minBatchesToRetain", "2")
     own.dataSource.register(FeltwireLog)
     return own

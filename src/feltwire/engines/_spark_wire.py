@@ -7,7 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from feltwire import schema
-from feltwire.engines._spark_mark import Span, describe, to_error
+from feltwire.engines._spark_pieces import describe, from_bytes, to_bytes, to_error
 from feltwire.engines._work import Done
 from feltwire.errors import FatalError
 from feltwire.lake.storage import Written
@@ -32,10 +32,10 @@ WIRE: Final = pa.schema(
 """One row is a span that was worked on, or why it was not."""
 
 
-def failure(span: Span, error: Exception) -> pa.RecordBatch:
+def failure(error: Exception) -> pa.RecordBatch:
     """The row of a span that could not be worked on."""
     name, message = describe(error)
-    row = {"partition": span.partition, "start": span.start, "end": span.end, "error": name, "message": message}
+    row = {"error": name, "message": message}
     return pa.RecordBatch.from_pylist([row], schema=WIRE)
 
 
@@ -55,8 +55,8 @@ def encode(done: Done) -> pa.RecordBatch:
         "kept": done.kept,
         "oldest": done.oldest.as_py() if done.oldest is not None else None,
         "counts": json.dumps([[name, labels, value] for (name, labels), value in done.counts.items()]),
-        "written": _to_bytes(written) if files else None,
-        **{table: _to_bytes(done.rows[table]) for table in _ROWS},
+        "written": to_bytes(written) if files else None,
+        **{table: to_bytes(done.rows[table]) for table in _ROWS},
     }
     return pa.RecordBatch.from_pylist([row], schema=WIRE)
 
@@ -76,7 +76,7 @@ def decode(rows: pa.Table) -> list[Done]:
             start=row["start"],
             end=row["end"],
             written=_written(row["written"]),
-            rows={table: _from_bytes(row[table]) for table in _ROWS},
+            rows={table: from_bytes(row[table]) for table in _ROWS},
             records=row["records"],
             kept=row["kept"],
             oldest=pa.scalar(row["oldest"], schema.TIME) if row["oldest"] else None,
@@ -90,7 +90,7 @@ def decode(rows: pa.Table) -> list[Done]:
 
 
 def _written(stream: bytes | None) -> tuple[Written, ...]:
-    rows: Sequence[dict[str, Any]] = _from_bytes(stream).to_pylist() if stream else []
+    rows: Sequence[dict[str, Any]] = from_bytes(stream).to_pylist() if stream else []
     return tuple(
         Written(row["name"], row["size"], row["rows"], _side(row, "smallest."), _side(row, "largest.")) for row in rows
     )
@@ -99,16 +99,3 @@ def _written(stream: bytes | None) -> tuple[Written, ...]:
 def _side(row: Mapping[str, Any], side: str) -> dict[str, Any]:
     found = {name.removeprefix(side): value for name, value in row.items() if name.startswith(side)}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _to_bytes(batch: pa.RecordBatch) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as stream:
-        stream.write_batch(batch)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
-
-
-def _from_bytes(data: bytes) -> pa.RecordBatch:
-    with pa.ipc.open_stream(data) as stream:
-        return stream.read_next_batch()
