@@ -205,8 +205,9 @@ class Processing:
     def idle(self) -> bool:
         """Whether every table has every record."""
         try:
+            lag = self._count_lag()  # first: a partition that appears after it is then seen as not dealt
             dealt = self.share is None or self.share.partitions() == self._queues.keys()
-            return dealt and not self._contested and not self._count_lag()
+            return dealt and not self._contested and not lag
         except LogError:
             return False
 
