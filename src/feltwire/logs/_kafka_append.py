@@ -35,8 +35,9 @@ _IDS_A_MESSAGE: Final = 65_536
 _SIGNED_S: Final = 3.0  # for which a writer that was fenced looks for the name of the one that did it
 _BITE: Final = 5_000
 
+# Fatal to a producer: most likely that another one has its transactional id now.
 _FENCED: Final = frozenset(
-    {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.FENCED_INSTANCE_ID}
+    {KafkaError._FATAL, KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
 )
 
 
