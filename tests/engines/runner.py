@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feltwire import pipeline, registry
-from feltwire.engines import _processing
+from feltwire.engines import _opened, _processing
 from feltwire.errors import FeltwireError
 from feltwire.lake import append, maintain, open_lake, rewrite, storage, tables, withdraw
 from feltwire.logs import _claims, sqlite
@@ -34,6 +34,7 @@ from feltwire.plan import Plan, Progress, SourcePlan
 from feltwire.tracks import Track
 
 ENGINE: Any = _processing  # whose names are replaced
+OPENED: Any = _opened
 DELTA_TABLE: Any = vars(tables)["DeltaTable"]
 
 FAILED = 3
@@ -134,7 +135,7 @@ class _Killer:
         self._wrap(sqlite.SqliteLog, "append", lambda *_: "append")
         self._wrap(sqlite.SqliteLog, "register", lambda *_: "register")
         self._wrap(sqlite.SqliteLog, "trim", lambda *_: "trim")
-        self._wrap(ENGINE, "make_durable", lambda *_: "durable")
+        self._wrap(OPENED, "make_durable", lambda *_: "durable")
         self._wrap(rewrite, "merge", lambda _, table, *__: f"merge.{table}")
         self._wrap(rewrite, "replace", lambda _, table, *__: f"replace.{table}")
         self._wrap(withdraw, "write_transaction", lambda _, table, *__: f"withdraw.{table}")
@@ -178,17 +179,17 @@ def drag(batch: pa.RecordBatch, seconds: float) -> pa.RecordBatch:
 
 
 def _with_stage(stage: Callable[[pa.RecordBatch], pa.RecordBatch]) -> None:
-    build = ENGINE.build
+    build = OPENED.build
 
     def longer(plan: Plan) -> pipeline.Pipeline:
         return pipeline.Pipeline((stage, *build(plan).stages))
 
-    ENGINE.build = longer
+    OPENED.build = longer
 
 
 def _maintainer(options: dict[str, float]) -> None:
     make: Any = maintain.Maintainer
-    ENGINE.Maintainer = functools.partial(make, **options)
+    OPENED.Maintainer = functools.partial(make, **options)
 
 
 def _no_claims(_: object) -> None:
@@ -206,7 +207,7 @@ _PATCHES: dict[str, Callable[[Any], None]] = {
     "drag_s": lambda seconds: _with_stage(functools.partial(drag, seconds=seconds)),
     "maintainer": _maintainer,
     "no_claims": _no_claims,
-    "keep_s": lambda seconds: setattr(ENGINE, "_KEEP_S", seconds),
+    "keep_s": lambda seconds: setattr(OPENED, "_KEEP_S", seconds),
     "idle_move_s": lambda seconds: setattr(ENGINE, "IDLE_MOVE_S", seconds),
     "chunk_rows": lambda rows: setattr(ENGINE, "CHUNK_ROWS", rows),
     "fan_in": lambda files: setattr(rewrite, "FAN_IN", files),

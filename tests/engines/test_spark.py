@@ -23,7 +23,7 @@ from tests.engines.stream import Story, file_source
 from tests.models.far_side import FarSide, certified
 
 from feltwire import pipeline
-from feltwire.engines import _processing, _spark_work, local, spark
+from feltwire.engines import _opened, _spark_work, local, spark
 from feltwire.errors import ConfigError, ModelAwayError
 from feltwire.lake import open_lake
 from feltwire.logs.sqlite import Options, SqliteLog
@@ -185,8 +185,8 @@ def _refusing(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _with_stage(monkeypatch: pytest.MonkeyPatch, stage: Callable[[pa.RecordBatch], pa.RecordBatch]) -> None:
-    build = vars(_processing)["build"]
-    monkeypatch.setattr(_processing, "build", lambda plan: pipeline.Pipeline((stage, *build(plan).stages)))
+    build = vars(_opened)["build"]
+    monkeypatch.setattr(_opened, "build", lambda plan: pipeline.Pipeline((stage, *build(plan).stages)))
 
 
 @pytest.mark.usefixtures("cluster")

@@ -13,7 +13,7 @@ import pytest
 from feltwire import errors, registry, schema
 from feltwire.engines import _spark_session
 from feltwire.engines._commit import Committer
-from feltwire.engines._processing import Opened
+from feltwire.engines._opened import Opened
 from feltwire.engines._spark_log import FeltwireLogReader, Job, read_span, shared_out
 from feltwire.engines._spark_pieces import PIECES, Span, piece, read_pieces
 from feltwire.engines._spark_wire import WIRE, decode, encode, failure

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 from feltwire import registry
 from feltwire.engines._ingest import Ingest
-from feltwire.engines._processing import ClaimableLog
+from feltwire.engines._opened import ClaimableLog
 from feltwire.errors import FatalError, FeltwireError
 from feltwire.interfaces import Source
 from feltwire.plan import Plan, Progress, Report

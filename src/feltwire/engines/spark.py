@@ -23,10 +23,10 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.streaming.query import StreamingQuery
 
 from feltwire import metrics
-from feltwire.engines import _processing
+from feltwire.engines import _opened
 from feltwire.engines._commit import IDLE_MOVE_S, Committer
 from feltwire.engines._engine import run_engine
-from feltwire.engines._processing import PASSING, ClaimableLog, Opened, Upkeep, measure, one_line
+from feltwire.engines._opened import PASSING, ClaimableLog, Opened, Upkeep, measure, one_line
 from feltwire.engines._spark_log import FORMAT, OPTION, Job
 from feltwire.engines._spark_session import open_session
 from feltwire.engines._spark_wire import WIRE, decode
@@ -88,7 +88,7 @@ class SparkProcessing:
     _reached: Position = field(default_factory=dict)  # {partition: where posts are}, to tell how much is left
     _level: bool = False  # no batch was broken off since the tables were levelled
     _try_at: float = 0.0
-    _wait_s: float = _processing.FIRST_WAIT_S
+    _wait_s: float = _opened.FIRST_WAIT_S
     _rested_at: float = field(default_factory=time.monotonic)
     _grown_at: float = field(default_factory=time.monotonic)
     _lag: int = 0
@@ -359,11 +359,11 @@ class SparkProcessing:
             logger.warning("%s", why)
         self.waiting = why
         self._try_at = time.monotonic() + self._wait_s
-        self._wait_s = min(self._wait_s * 2, _processing.LONGEST_WAIT_S)
+        self._wait_s = min(self._wait_s * 2, _opened.LONGEST_WAIT_S)
 
     def _go_on(self) -> None:
         self.waiting = ""
-        self._wait_s = _processing.FIRST_WAIT_S
+        self._wait_s = _opened.FIRST_WAIT_S
 
 
 def _cause(error: BaseException) -> str:
