@@ -17,7 +17,7 @@ from tests.engines.exact import assert_exact
 from tests.engines.stream import Story
 
 from feltwire import loading, metrics
-from feltwire.engines import _processing, local
+from feltwire.engines import _engine, _processing, local
 from feltwire.lake import open_lake
 from feltwire.models import _store
 from feltwire.models._places import FolderPlace
@@ -78,7 +78,7 @@ def shelf(tmp_path: Path) -> FolderPlace:
 def story(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
     """1,500 records that come within about four seconds, and batches of 50."""
     monkeypatch.setattr(loading, "CHECK_S", 0.1)
-    monkeypatch.setattr(local, "_REPORT_S", 0.1)
+    monkeypatch.setattr(_engine, "_REPORT_S", 0.1)
     monkeypatch.setattr(_processing, "CHUNK_ROWS", 50)
     monkeypatch.setattr(_processing, "CALM_S", 0.05)
     story = Story(SEED)
