@@ -107,6 +107,17 @@ def test_what_is_done_is_not_done_again(folder: Path, tmp_path: Path, monkeypatc
     assert done[5:] == ["lexicon:vader"]
 
 
+def test_what_earlier_runs_have_left_is_shown_where_it_is_wanted(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fill(folder, out, entries(["lr"], ["social"], []), task_names=["airline_sentiment", "airline_topics"])
+    more = entries(["nb", "lr"], ["social"], [])
+    names = [(cell.task, cell.name) for cell in fill(folder, out, more[:1], task_names=["airline_topics"]).cells]
+    assert names == [("airline_topics", "nb (social)")]
+    for contenders in (more[:1], more):
+        board = fill(folder, out, contenders, task_names=["airline_topics"], kept=True)
+        assert [cell.name for cell in board.cells] == ["nb (social)", "lr (social)"]
+
+
 def test_a_library_that_is_missing_costs_one_cell(folder: Path, tmp_path: Path) -> None:
     board = fill(folder, tmp_path / "out", entries(["nb"], ["social"], [str(tmp_path / "none")]))
     assert len(board.cells) == 1

@@ -37,6 +37,9 @@ def leaderboard(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where cells, models, table and picture go.")
     ] = Path("leaderboard"),
+    kept: Annotated[
+        bool, typer.Option("--kept", help="Show what earlier runs have left in --out for these tasks, too.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of every training.")] = 1,
     settings: Annotated[
         list[str] | None,
@@ -83,11 +86,20 @@ def leaderboard(
     contenders = entries(_listed(presets), _listed(profiles), uris)
     how = Settings(seed, threads, _options(settings), max_rows, seconds, _lab.spark(master, spark_conf))
     place = out.expanduser()
-    board = run(data.expanduser(), place, task_names=names, contenders=contenders, settings=how, bar=_lab.training_bar)
+    board = run(
+        data.expanduser(),
+        place,
+        task_names=names,
+        contenders=contenders,
+        settings=how,
+        kept=kept,
+        bar=_lab.training_bar,
+    )
     options = [("--tasks", tasks), ("--presets", presets), ("--profiles", profiles), ("--models", models or "")]
     options += [("--set", one) for one in settings or ()]
     options += [("--seed", str(seed)), ("--max-rows", str(max_rows or ""))]
     command = ["feltwire", "leaderboard", "DATA", *(word for pair in options if pair[1] for word in pair)]
+    command += ["--kept"] if kept else []
     boards.write(place, board, shlex.join(command))
     _show(board, place, as_json)
     if promote is not None:

@@ -113,11 +113,13 @@ def run(
     task_names: Sequence[str],
     contenders: Sequence[Entry],
     settings: Settings,
+    kept: bool = False,
     bar: Callable[[str], AbstractContextManager[Progress]] = lambda title: nullcontext(_silent),
 ) -> Board:
     """Fill the leaderboard in `out`; cells that lie there already, made of the same, are taken as they are.
 
-    `bar(title)` gives the progress of one cell. A contender that cannot be trained or loaded is skipped, with the
+    `kept`: those of other contenders that lie there for the same tasks are shown beside them. `bar(title)` gives the
+    progress of one cell. A contender that cannot be trained or loaded is skipped, with the
     reason. Raises ConfigError for an unknown task or preset.
     """
     for entry in contenders:
@@ -136,7 +138,16 @@ def run(
                     cells.append(_cell(out, task, entry, settings, progress))
             except FeltwireError as error:
                 skipped[f"{name}: {entry.name}"] = " ".join(str(error).split())
+    if kept:
+        there = {(cell.task, cell.name) for cell in cells}
+        cells += [cell for cell in _kept(out, task_names) if (cell.task, cell.name) not in there]
     return Board(tuple(cells), skipped)
+
+
+def _kept(out: Path, task_names: Sequence[str]) -> list[Cell]:
+    """Every cell of these tasks that lies in `out`, whatever it was made of."""
+    paths = [path for name in task_names for path in sorted((out / CELLS).glob(f"{name}--*.json"))]
+    return [Cell(**json.loads(path.read_bytes())["cell"]) for path in paths]
 
 
 def _silent(what: str, share: float, figures: Mapping[str, float]) -> None:
