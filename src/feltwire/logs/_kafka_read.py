@@ -28,7 +28,7 @@ class PartitionReader:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
-            "fetch.wait.max.ms": 20,  # the client is paused while there is nothing to read
+            "fetch.wait.max.ms": 20,  # nothing is assigned while there is nothing to read
             "fetch.error.backoff.ms": 50,
             "queued.max.messages.kbytes": 8_192,  # of one partition; a worker may have many
         }
@@ -37,7 +37,6 @@ class PartitionReader:
         self._lock = threading.Lock()
         self._consumer: Consumer | None = None
         self._next = -1  # where the client goes on
-        self._paused = False
 
     def read(self, after: int, end: int, max_rows: int) -> tuple[Fetched, int]:
         """(messages from `after` on, where to go on). At most `max_rows`, and only as far as up to `end`, which
@@ -71,9 +70,6 @@ class PartitionReader:
             if after != self._next:
                 self._consumer.assign([place])
                 self._next = after
-            if self._paused:  # which outlives an assignment
-                self._consumer.resume([place])
-        self._paused = False
         return self._consumer
 
     def _take(self, consumer: Consumer, fetched: Fetched, end: int, max_rows: int) -> int:
@@ -101,8 +97,9 @@ class PartitionReader:
                 size += len(value or b"")
                 self._next = offset + 1
         if self._next >= end:
-            consumer.pause([TopicPartition(self._topic, self._partition)])
-            self._paused = True
+            place, self._next = self._next, -1
+            consumer.unassign()
+            return place
         return self._next
 
     def _note(self, error: KafkaError, offset: int | None) -> None:
