@@ -30,6 +30,7 @@ class PartitionReader:
             "auto.offset.reset": "error",
             "fetch.wait.max.ms": 20,  # nothing is assigned while there is nothing to read
             "fetch.error.backoff.ms": 50,
+            "fetch.queue.backoff.ms": 5,  # with a full queue; by itself the client would look again after a second
             "queued.max.messages.kbytes": 8_192,  # of one partition; a worker may have many
         }
         self._topic = topic
