@@ -1,7 +1,6 @@
 """Scoring a long file on all cores: chunks in, chunks out, in their order."""
 
 import multiprocessing
-import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
+from feltwire.cores import cores
 from feltwire.errors import FatalError
 from feltwire.scoring import score_texts
 
@@ -35,7 +35,7 @@ def scored(
     have started, this process scores. Raises
     FatalError when one of them dies.
     """
-    wanted = min(4, os.cpu_count() or 1) if processes is None else processes
+    wanted = min(4, cores()) if processes is None else processes
     pool: ProcessPoolExecutor | None = None
     started: Future[None] | None = None
     waiting: deque[tuple[Any, Future[pa.RecordBatch]]] = deque()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from feltwire import metrics
+from feltwire.cores import cores
 from feltwire.engines._work import Done, Settled, work
 from feltwire.lake import Location
 from feltwire.pipeline import Pipeline
@@ -58,7 +59,7 @@ class Pool:
 
     @property
     def _wanted(self) -> int:
-        return min(4, os.cpu_count() or 1) if self.processes is None else self.processes
+        return min(4, cores()) if self.processes is None else self.processes
 
     @property
     def _ready(self) -> bool:
