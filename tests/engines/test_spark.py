@@ -21,6 +21,8 @@ from tests.engines.equal import assert_equal
 from tests.engines.exact import assert_exact
 from tests.engines.stream import Story, file_source
 from tests.models.far_side import FarSide, certified
+from tests.services import kinesis_server
+from tests.services.kafka.broker import Broker
 
 from feltwire import pipeline
 from feltwire.engines import _opened, _spark_work, local, spark
@@ -59,6 +61,7 @@ def cluster(java: None) -> Iterator[SparkSession]:
 
 def _spark(given: dict[str, str]) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    kinesis_server.endpoint()  # its credentials stand in the environment, which executors inherit
     builder = SparkSession.builder.master("local[2,4]").appName("tests")
     given = {
         "spark.ui.enabled": "false",
@@ -72,9 +75,9 @@ def _spark(given: dict[str, str]) -> SparkSession:
     return builder.getOrCreate()
 
 
-def _fill(folder: Path, *, records: int = RECORDS, partitions: int = 2, **options: Any) -> str:
-    """A log with invented records of all kinds."""
-    log = f"sqlite:{folder}/log.sqlite?partitions={partitions}"
+def _fill(folder: Path, *, log: str = "", records: int = RECORDS, partitions: int = 2, **options: Any) -> str:
+    """A log with invented records of all kinds; in SQLite, unless another is named."""
+    log = log or f"sqlite:{folder}/log.sqlite?partitions={partitions}"
     told = {"seed": SEED, "rate": 50_000, "count": records, "mess": 0.3, **options}
     source = SourcePlan(key="simulator", uri="simulator:", options=told)
     local.run(Plan(log=log, sources=(source,), until_idle=True), stop=threading.Event())
@@ -88,10 +91,26 @@ def _run(engine: Any, log: str, lake: Path, **changed: Any) -> Report:
     return report
 
 
+def _kafka(request: pytest.FixtureRequest, _: Path) -> str:
+    broker: Broker = request.getfixturevalue("broker")
+    return broker.uri("both-engines?partitions=2")
+
+
+def _kinesis(_: pytest.FixtureRequest, folder: Path) -> str:
+    options = f"endpoint_url={kinesis_server.endpoint()}&region={kinesis_server.REGION}&state={folder}/state.sqlite"
+    return f"kinesis:both-engines?create=2&{options}"
+
+
 @pytest.mark.usefixtures("cluster")
-def test_both_engines_fill_equal_tables(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+@pytest.mark.parametrize("made", [None, _kafka, _kinesis], ids=["sqlite", "kafka", "kinesis"])
+def test_both_engines_fill_equal_tables(
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+    made: Callable[[pytest.FixtureRequest, Path], str] | None,
+) -> None:
     """Late, repeated, edited, withdrawn, broken and filtered records; available-now ends by itself."""
-    log = _fill(tmp_path)
+    log = _fill(tmp_path, log=made(request, tmp_path) if made else "")
     given = {"model": "lexicon:vader", "tracks": TRACKS}
     one = _run(local, log, tmp_path / "one", **given)
     other = _run(spark, log, tmp_path / "other", batch_rows=RECORDS // 3, **given)

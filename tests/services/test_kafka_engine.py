@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from feltwire.lake import open_lake
 
 SEED = 30
 KILLS = 30 if PROVING else 3
+AWAY_S = 60.0 if PROVING else 0.0  # that the broker stays away
 
 pytestmark = [pytest.mark.slow, pytest.mark.prove]
 
@@ -94,12 +96,42 @@ def test_a_broker_that_stops_and_comes_again(own_broker: Broker, tmp_path: Path,
         own_broker.kill()
         first.until(lambda progress: "the log takes nothing" in progress["waiting"])
         second.until(lambda progress: "the log cannot be read" in progress["waiting"])
+        time.sleep(AWAY_S)
+        assert first.process.poll() is second.process.poll() is None
         own_broker.start()
         assert first.report()["code"] == 0
         second.until(lambda progress: progress["lag"] == 0 and not progress["waiting"])
         assert second.stop()["code"] == 0
     _finish(tmp_path, log, lake)
     assert_exact(lake, log, story.truth)
+
+
+def test_a_broker_killed_at_any_instant(
+    own_broker: Broker, tmp_path: Path, inbox: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """In the middle of transactions and reads: both go on by themselves, and every record is there once."""
+    log, lake = own_broker.uri("struck"), tmp_path / "lake"
+    story, chance = Story(SEED + 4), random.Random(SEED + 4)
+    story.write(inbox / "000.jsonl", 300)
+    with (
+        started(tmp_path, _ingest(log, inbox, "mode=follow")) as first,
+        started(tmp_path, {**_process(log, lake), "patch": {"chunk_rows": 60}}) as second,
+    ):
+        second.until(lambda progress: progress["processed"] > 0)
+        for kill in range(KILLS):
+            story.write(inbox / f"{kill + 1:03}.jsonl", 300)
+            time.sleep(chance.random() * 1.5)
+            own_broker.kill()
+            time.sleep(chance.random())
+            own_broker.start()
+            before = second.observed()[-1]["processed"]
+            second.until(lambda progress, before=before: progress["processed"] > before or progress["lag"] == 0)
+        assert first.stop()["code"] == second.stop()["code"] == 0
+    with started(tmp_path, _ingest(log, inbox)) as last:
+        assert last.report()["code"] == 0
+    _finish(tmp_path, log, lake)
+    assert_exact(lake, log, story.truth)
+    record_property("kills", KILLS)
 
 
 def test_workers_join_leave_and_die(broker: Broker, tmp_path: Path, inbox: Path) -> None:
