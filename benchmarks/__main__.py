@@ -14,14 +14,17 @@ from benchmarks import _results
 BENCHMARKS: dict[str, dict[str, Any]] = {
     "startup": {"times": 3},
     "file_to_lake": {"posts": 50_000},
-    "latency": {"rates": (100,), "seconds": 10.0, "warm_up_s": 5.0},
+    "latency": {"runs": (("local", "lexicon:vader", 100),), "seconds": 10.0, "warm_up_s": 5.0},
     "commits": {"commits": 500, "every": 50},
     "api": {"seconds": 8.0, "singles": 200},
     "page": {"times": 1, "idle_s": 5.0},
     "subscribers": {"seconds": 8.0, "warm_up_s": 3.0, "posts": 3},
     "models": {"share": 0.02},
     "remote": {"seconds": 1.0},
-    "spark": {"records": 20_000, "models": ("lexicon:vader",)},
+    "kafka": {"total": 20_000, "records": 20_000},
+    "cores": {"models": {"lexicon:vader": 40_000}},
+    "commit_size": {"commits": 3, "sizes": (20,), "writers": (1, 2)},
+    "spark": {"models": {"lexicon:vader": 20_000}},
 }
 
 

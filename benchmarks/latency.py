@@ -18,21 +18,33 @@ from feltwire.errors import FeltwireError
 from feltwire.lake import open_lake
 
 
-def measure(*, rates: tuple[int, ...] = (100, 5_000), seconds: float = 30.0, warm_up_s: float = 10.0) -> dict[str, Any]:
-    """Seconds at each rate of posts/s, over `seconds` behind a warm-up."""
-    return {f"{rate}_posts_per_s": _at_rate(rate, seconds, warm_up_s) for rate in rates}
+RUNS = (
+    ("local", "bundled:fast", 100),
+    ("local", "bundled:fast", 1_000),
+    ("local", "bundled:fast", 5_000),
+    ("local", "lexicon:vader", 5_000),
+    ("spark", "bundled:fast", 1_000),  # with its trigger of 5 s
+)
 
 
-def _at_rate(rate: int, seconds: float, warm_up_s: float) -> dict[str, Any]:
+def measure(
+    *, runs: tuple[tuple[str, str, int], ...] = RUNS, seconds: float = 30.0, warm_up_s: float = 10.0
+) -> dict[str, Any]:
+    """Seconds for each (engine, model, posts/s), over `seconds` behind a warm-up."""
+    return {f"{run[0]}, {run[1]}, {run[2]} posts/s": _run(*run, seconds, warm_up_s) for run in runs}
+
+
+def _run(engine: str, model: str, rate: int, seconds: float, warm_up_s: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         lake = Path(folder) / "lake"
         arguments = ["--source", f"simulator:?rate={rate}", "--lake", str(lake), "--port", "0"]
-        engine = subprocess.Popen(feltwire("run", *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        arguments += ["--engine", engine, "--model", model]
+        running = subprocess.Popen(feltwire("run", *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            latencies, posts = _listen(str(lake), seconds, warm_up_s)
+            latencies, posts = _listen(str(lake), seconds, warm_up_s * (3 if engine == "spark" else 1))
         finally:
-            engine.terminate()
-            engine.wait(30)
+            running.terminate()
+            running.wait(60)
     return {
         "posts": posts,
         "posts_per_s": round(posts / seconds),
@@ -59,7 +71,7 @@ def _listen(path: str, seconds: float, warm_up_s: float) -> tuple[Any, int]:
 
 
 def _wait_for_lake(path: str) -> Any:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while True:
         try:
             lake = open_lake(path)
