@@ -28,9 +28,9 @@ def measure(*, commits: int = 30, sizes: tuple[int, ...] = SIZES, writers: tuple
     found: dict[str, Any] = {"commit": {}, "writers": {}}
     for rows in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            log, lake = _made(Path(folder))
-            times = _commit(log, lake, 0, commits, rows)
-            kept = sum(file.stat().st_size for file in Path(lake, "posts").rglob("*.parquet"))
+            made = _made(Path(folder))
+            times = _commit(made, 0, commits, rows)
+            kept = sum(file.stat().st_size for file in Path(made[1], "posts").rglob("*.parquet"))
         found["commit"][f"{rows} rows"] = {
             "ms": round(sorted(times)[commits // 2] * 1000),
             "rows_per_s": round(commits * rows / sum(times)),
@@ -38,11 +38,12 @@ def measure(*, commits: int = 30, sizes: tuple[int, ...] = SIZES, writers: tuple
         }
     for number in writers:
         with tempfile.TemporaryDirectory() as folder:
-            log, lake = _made(Path(folder))
+            made = _made(Path(folder))
             with ProcessPoolExecutor(number, get_context("spawn")) as pool:
-                list(pool.map(_commit, *zip(*[(log, lake, p, 1, 20) for p in range(number)], strict=True)))  # imports
+                for job in [pool.submit(_commit, made, p, 1, 20) for p in range(number)]:  # imports
+                    job.result()
                 began = time.perf_counter()
-                jobs = [pool.submit(_commit, log, lake, p, commits, 1_000, 1) for p in range(number)]
+                jobs = [pool.submit(_commit, made, p, commits, 1_000, 1) for p in range(number)]
                 waits = [seconds for job in jobs for seconds in job.result()]
                 took = time.perf_counter() - began
         found["writers"][str(number)] = {
@@ -60,8 +61,9 @@ def _made(folder: Path) -> tuple[str, str]:
     return uri, str(folder / "lake")
 
 
-def _commit(uri: str, path: str, partition: int, commits: int, rows: int, after: int = 0) -> list[float]:
+def _commit(made: tuple[str, str], partition: int, commits: int, rows: int, after: int = 0) -> list[float]:
     """Seconds of each commit of a batch with so many rows, one behind the other; `after` batches of 20 are there."""
+    uri, path = made
     lake = open_lake(path)
     pipeline = build(Plan(log=uri, model="none:"))
     times = []

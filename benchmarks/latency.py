@@ -17,7 +17,6 @@ from benchmarks._commands import feltwire
 from feltwire.errors import FeltwireError
 from feltwire.lake import open_lake
 
-
 RUNS = (
     ("local", "bundled:fast", 100),
     ("local", "bundled:fast", 1_000),

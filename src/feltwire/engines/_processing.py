@@ -33,8 +33,11 @@ from feltwire.plan import Plan
 logger = logging.getLogger(__name__)
 
 CALM_S: Final = 0.5  # between two batches while there is little to do
-CHUNK_ROWS: Final = 5_000  # are worked on at a time
-BUSY_ROWS: Final = 20_000  # waiting: then processes are started
+CHUNK_ROWS: Final = 5_000  # are worked on at a time, at most
+LEAST_ROWS: Final = 500  # of a chunk, while more wait
+CHUNK_S: Final = 4.0  # of work are in a chunk, at most: larger ones are packed better
+BUSY_ROWS: Final = 20_000  # waiting, while the pace is not known: then processes are started
+BUSY_S: Final = 0.8  # of work waiting: likewise
 COMMIT_ROWS: Final = 40_000  # at most, in one commit
 
 
@@ -80,6 +83,7 @@ class Processing:
     _try_at: float = 0.0  # before then, what has failed is not tried again
     _wait_s: float = FIRST_WAIT_S
     _lag: int = 0
+    _pace: float = 0.0  # records that one process works on in a second; 0: not known yet
     share: Share | None = None
     _ahead: dict[int, pa.RecordBatch] = field(default_factory=dict)  # read, and not submitted yet
     _contested: bool = False  # another worker has committed what was this one's
@@ -213,7 +217,7 @@ class Processing:
         ends = self.log.ends()
         self._first = min(ends, default=0)
         backlog = sum(ends.get(p, 0) - offset for p, offset in self.following.items())
-        if not backlog or (backlog < CHUNK_ROWS and time.monotonic() - self._read_at < CALM_S):
+        if not backlog or (backlog < self._chunk_rows() and time.monotonic() - self._read_at < CALM_S):
             return False
         self._read_at = time.monotonic()
         submitted = False
@@ -222,23 +226,37 @@ class Processing:
             while len(queue) < self.pool.width and self.following[partition] < end:
                 batch = self._ahead.pop(partition, None)
                 if batch is None:
-                    batch = self.log.read(partition, self.following[partition], CHUNK_ROWS)
+                    batch = self.log.read(partition, self.following[partition], self._chunk_rows())
                 if not batch.num_rows:
                     self._pass_gap(partition, end)
                     break
                 began, start = time.monotonic(), self.following[partition]
                 pipeline = self.opened.pipeline()
-                future = self.pool.submit(pipeline, batch, self.settled[partition], busy=backlog > BUSY_ROWS)
+                future = self.pool.submit(pipeline, batch, self.settled[partition], busy=self._busy(backlog))
                 self.following[partition] = batch["log_offset"][-1].as_py() + 1
                 queue.append(UnderWay(start, self.following[partition], began, future))
                 submitted = True
                 self._look_ahead(partition, batch.num_rows, end)
         return submitted
 
+    def _chunk_rows(self) -> int:
+        """Records to work on at a time: with a slow model fewer, so that they do not wait long for each other."""
+        return min(CHUNK_ROWS, max(LEAST_ROWS, int(self._pace * CHUNK_S)))
+
+    def _busy(self, backlog: int) -> bool:
+        """Whether more waits than one process would get through soon."""
+        return backlog > (self._pace * BUSY_S if self._pace else BUSY_ROWS)
+
+    def _learn_pace(self, done: Done) -> None:
+        """Faster at once and slower little by little: the first batches of a process load its model."""
+        if done.records >= LEAST_ROWS // 5 and self.batches and done.seconds:
+            pace = done.records / done.seconds
+            self._pace = max(pace, 0.8 * self._pace + 0.2 * pace)
+
     def _look_ahead(self, partition: int, rows: int, end: int) -> None:
         """Behind a batch that is not full there may be a gap up to the end: it is passed together with the batch."""
-        if rows < CHUNK_ROWS and self.following[partition] < end:
-            batch = self.log.read(partition, self.following[partition], CHUNK_ROWS)
+        if rows < self._chunk_rows() and self.following[partition] < end:
+            batch = self.log.read(partition, self.following[partition], self._chunk_rows())
             if batch.num_rows:
                 self._ahead[partition] = batch
             else:
@@ -272,6 +290,7 @@ class Processing:
                     break
                 self.batch_s = time.monotonic() - queue.popleft().began
                 metrics.add_counts(done.counts)
+                self._learn_pace(done)
                 taken.append(done)
                 rows += done.records
         return taken

@@ -6,6 +6,7 @@ it, or in an executor of a cluster.
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -44,28 +45,32 @@ class Done:
     kept: int = 0
     oldest: pa.TimestampScalar | None = None  # ingested_at of the first post
     counts: metrics.Counts = field(default_factory=dict)  # of the models, where they worked in another process
+    seconds: float = 0.0  # of work
 
 
 def work(pipeline: Pipeline, location: Location, batch: pa.RecordBatch, settled: Settled) -> Done:
     """Work on consecutive records of one log partition (`schema.LOGGED`, at least one)."""
+    began = time.perf_counter()
     result = keep_settled(run_safely(pipeline, batch), settled)
     posts = posts_of(result)
-    start = batch["log_offset"][0].as_py()
+    written = tuple(write_posts(location, posts))
+    rows = {
+        "dead_letters": dead_letters_of(result),
+        "withdrawn": withdrawn_of(result),
+        "windows": windows.window_sums(posts),
+        "terms": windows.term_sums(posts),
+        "ledger": windows.ledger_sums(result),
+    }
     return Done(
         partition=batch["log_partition"][0].as_py(),
-        start=start,
+        start=batch["log_offset"][0].as_py(),
         end=batch["log_offset"][-1].as_py() + 1,
-        written=tuple(write_posts(location, posts)),
-        rows={
-            "dead_letters": dead_letters_of(result),
-            "withdrawn": withdrawn_of(result),
-            "windows": windows.window_sums(posts),
-            "terms": windows.term_sums(posts),
-            "ledger": windows.ledger_sums(result),
-        },
+        written=written,
+        rows=rows,
         records=batch.num_rows,
         kept=posts.num_rows,
         oldest=posts["ingested_at"][0] if posts.num_rows else None,
+        seconds=time.perf_counter() - began,
     )
 
 
