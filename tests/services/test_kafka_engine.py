@@ -23,6 +23,7 @@ from feltwire.lake import open_lake
 
 SEED = 30
 KILLS = 30 if PROVING else 3
+STRIKES = 30 if PROVING else 1  # at the broker, which takes its time to come again
 AWAY_S = 60.0 if PROVING else 0.0  # that the broker stays away
 
 pytestmark = [pytest.mark.slow, pytest.mark.prove]
@@ -118,20 +119,18 @@ def test_a_broker_killed_at_any_instant(
         started(tmp_path, {**_process(log, lake), "patch": {"chunk_rows": 60}}) as second,
     ):
         second.until(lambda progress: progress["processed"] > 0)
-        for kill in range(KILLS):
+        for kill in range(STRIKES):
             story.write(inbox / f"{kill + 1:03}.jsonl", 300)
             time.sleep(chance.random() * 1.5)
             own_broker.kill()
             time.sleep(chance.random())
             own_broker.start()
-            before = second.observed()[-1]["processed"]
-            second.until(lambda progress, before=before: progress["processed"] > before or progress["lag"] == 0)
+            written = 300 * (kill + 2)
+            second.until(lambda progress, written=written: progress["processed"] == written, timeout_s=120)
         assert first.stop()["code"] == second.stop()["code"] == 0
-    with started(tmp_path, _ingest(log, inbox)) as last:
-        assert last.report()["code"] == 0
     _finish(tmp_path, log, lake)
     assert_exact(lake, log, story.truth)
-    record_property("kills", KILLS)
+    record_property("kills", STRIKES)
 
 
 def test_workers_join_leave_and_die(broker: Broker, tmp_path: Path, inbox: Path) -> None:
