@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -248,12 +249,12 @@ def _answers(model: Model, scores: pa.RecordBatch) -> "Any":
     entities = _placed(scores["entities"].to_pylist()) if "entities" in model.heads else None
     members = [one.name for one in getattr(model, "members", ())]
     by = scores["model"].to_pylist() if members else []
-    labels = {head: tuple(names) for head, names in model.heads.items()}
+    shapes = {head: _shape(tuple(names)) for head, names in model.heads.items()}
     for row in range(n):
         entry: dict[str, Any] = {}
         for cell in range(outer[row], outer[row + 1]):
             head = heads[cell]
-            entry[head] = dict(zip(labels[head], p[inner[cell] : inner[cell + 1]], strict=True))
+            entry[head] = shapes[head](*p[inner[cell] : inner[cell + 1]])
         if sentiment is not None:
             entry["sentiment"] = sentiment[row]
         if entities is not None:
@@ -262,6 +263,13 @@ def _answers(model: Model, scores: pa.RecordBatch) -> "Any":
         if members:
             entry[SCORED_BY] = members.index(by[row])
         yield entry
+
+
+@lru_cache(maxsize=256)
+def _shape(labels: tuple[str, ...]) -> type[msgspec.Struct]:
+    """What is written as {label: probability}, at half the cost of a dictionary."""
+    fields = {f"p{number}": label for number, label in enumerate(labels)}
+    return msgspec.defstruct("Probabilities", [(name, float) for name in fields], rename=fields, gc=False)
 
 
 def _flat(column: pa.MapArray) -> tuple[list[str], list[int], list[int], list[float]]:

@@ -92,8 +92,8 @@ class Context:
         self.batcher.close()
 
 
-def of(request: Request) -> Context:
-    """The context of a request's application."""
+async def of(request: Request) -> Context:
+    """The context of a request's application. A coroutine, since FastAPI gives a function a thread of its own."""
     context: Context = request.app.state.context
     return context
 

@@ -119,7 +119,7 @@ def _listed(column: pa.ListArray, wanted: str, field: str | None = None) -> Mask
 _Label = Annotated[Word | None, Query()]
 
 
-def label_filter(  # noqa: PLR0917 - the parameters of a query
+async def label_filter(  # noqa: PLR0917 - the parameters of a query
     track: Track = None,
     source: Sources = None,
     lang: Langs = None,
@@ -152,7 +152,7 @@ def label_filter(  # noqa: PLR0917 - the parameters of a query
 Labels = Annotated[Filter, Depends(label_filter)]
 
 
-def timed(
+async def timed(
     labels: Labels,
     since: From = None,
     until: To = None,
