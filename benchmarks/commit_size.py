@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +21,7 @@ from feltwire.plan import Plan
 SIZES = (20, 1_000, 10_000, 40_000)
 WRITERS = (1, 2, 4)
 MOST = max(WRITERS)
+PIECE = 500  # of the simulator's posts at a time
 
 
 def measure(*, commits: int = 30, sizes: tuple[int, ...] = SIZES, writers: tuple[int, ...] = WRITERS) -> dict[str, Any]:
@@ -69,12 +71,19 @@ def _commit(made: tuple[str, str], partition: int, commits: int, rows: int, afte
     times = []
     with registry.create("logs", uri) as log:
         committer = Committer(lake, log, [partition])
-        for batch in batches(commits, rows):
+        for batch in _batches(commits, rows):
             done = work(pipeline, lake.location, _moved(batch, partition, 20 * after), Settled())
             began = time.perf_counter()
             committer.commit([done])
             times.append(time.perf_counter() - began)
     return times
+
+
+def _batches(count: int, rows: int) -> Iterator[pa.RecordBatch]:
+    piece = min(rows, PIECE)
+    pieces = batches(count * (rows // piece), piece)
+    for _ in range(count):
+        yield pa.concat_batches([next(pieces) for _ in range(rows // piece)])
 
 
 def _moved(batch: pa.RecordBatch, partition: int, by: int) -> pa.RecordBatch:

@@ -121,4 +121,8 @@ def _sides(broker: Broker, folder: Path, model: str, records: int) -> dict[str, 
         "records": records,
         **found,
         "kafka_to_sqlite": round(found["kafka"]["posts_per_s"] / found["sqlite"]["posts_per_s"], 2),
+        "bytes_a_record": {
+            "sqlite": round((folder / "log.sqlite").stat().st_size / records),
+            "kafka": round(sum(file.stat().st_size for file in broker.folder.glob("data/posts-*/*.log")) / records),
+        },
     }

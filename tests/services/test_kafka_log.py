@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 from tests.engines.children import polling
+from tests.models.far_side import certified
 from tests.services.kafka.broker import Broker, jars
 
 from feltwire import registry
@@ -259,3 +260,23 @@ def test_sasl(guarded: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises((LogError, ConfigError)) as refused:
         registry.create("logs", guarded.uri("sasl"), {**options, "password": "wrong"})
     assert "wrong" not in str(refused.value)
+
+
+def test_scram_over_tls(absent: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the certificate it is trusted and used; without it, or with another password, it is refused in one line."""
+    certified(tmp_path)
+    broker = Broker(tmp_path / "broker", jars(absent), users={"feltwire": "open-sesame"}, tls=tmp_path)
+    broker.start()
+    account = {"security_protocol": "sasl_ssl", "sasl_mechanism": "SCRAM-SHA-512", "username": "feltwire"}
+    trusted = {**account, "ssl_ca": str(tmp_path / "cert.pem")}
+    try:
+        with registry.create("logs", broker.uri("tls"), {**trusted, "password": "open-sesame"}) as log:
+            log.append(posts(range(3)), source="s", cursor={"n": 1})
+            assert [row["id"] for row in rows(log)] == ["x:0", "x:1", "x:2"]
+        monkeypatch.setattr(_kafka_client, "TIMEOUT_S", 3.0)
+        for given in ({**trusted, "password": "wrong"}, {**account, "password": "open-sesame"}):
+            with pytest.raises((ConfigError, LogError)) as refused:
+                registry.create("logs", broker.uri("tls"), given)
+            assert "\n" not in str(refused.value)
+    finally:
+        broker.kill()

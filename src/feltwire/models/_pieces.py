@@ -12,35 +12,36 @@ from typing import Final
 from tokenizers import Encoding, Tokenizer
 
 _WORD: Final = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
+_NOWHERE: Final = (0, 0)  # of a token that stands in no text
 _MAX_CACHED: Final = 200_000  # words; bounds the memory against an endless stream of new ones
 
 
 class PieceEncoding:
     """A text as numbers. Places in the text are worked out only when they are asked for."""
 
-    __slots__ = ("_text", "_tokenizer", "_whole", "ids", "overflowing")
+    __slots__ = ("_places", "_text", "_tokenizer", "ids", "overflowing")
 
-    def __init__(self, text: str, ids: list[int], tokenizer: Tokenizer, *, overflowing: bool) -> None:
+    def __init__(self, text: str, ids: list[int], tokenizer: "PieceTokenizer", *, overflowing: bool) -> None:
         self.ids = ids
         self.overflowing = overflowing
         self._text = text
         self._tokenizer = tokenizer
-        self._whole: Encoding | None = None
+        self._places: tuple[list[tuple[int, int]], list[int | None]] | None = None
 
-    def _encoding(self) -> Encoding:
-        if self._whole is None:
-            self._whole = self._tokenizer.encode(self._text)
-        return self._whole
+    def _worked_out(self) -> tuple[list[tuple[int, int]], list[int | None]]:
+        if self._places is None:
+            self._places = self._tokenizer.places(self._text, len(self.ids))
+        return self._places
 
     @property
     def offsets(self) -> list[tuple[int, int]]:
         """Of each token in the text: start and end, in characters."""
-        return self._encoding().offsets
+        return self._worked_out()[0]
 
     @property
     def word_ids(self) -> list[int | None]:
         """Of each token the number of its word; None for tokens that stand in no text."""
-        return self._encoding().word_ids
+        return self._worked_out()[1]
 
 
 class PieceTokenizer:
@@ -49,6 +50,7 @@ class PieceTokenizer:
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._cache: dict[str, tuple[int, ...]] = {}
+        self._piece_ends: dict[str, tuple[int, ...]] = {}
         whole = tokenizer.encode("a").ids
         inner = tokenizer.encode("a", add_special_tokens=False).ids
         at = whole.index(inner[0])
@@ -69,7 +71,34 @@ class PieceTokenizer:
         if inner > self._room:
             del ids[len(self._before) + self._room :]
         ids += self._after
-        return PieceEncoding(text, ids, self._tokenizer, overflowing=inner > self._room)
+        return PieceEncoding(text, ids, self, overflowing=inner > self._room)
+
+    def places(self, text: str, count: int) -> tuple[list[tuple[int, int]], list[int | None]]:
+        """(start and end in the text, number of the word) of each of the `count` tokens of a text that `encode` took
+        word by word."""
+        offsets: list[tuple[int, int]] = [_NOWHERE] * len(self._before)
+        words: list[int | None] = [None] * len(self._before)
+        for number, word in enumerate(_WORD.finditer(text.lower())):
+            start = word.start()
+            for end in self._ends(word[0]):
+                offsets.append((start, word.start() + end))
+                words.append(number)
+                start = word.start() + end
+        room = count - len(self._after)
+        return (
+            offsets[:room] + [_NOWHERE] * len(self._after),
+            words[:room] + [None] * len(self._after),
+        )
+
+    def _ends(self, word: str) -> tuple[int, ...]:
+        """Where each piece of a word ends, in characters."""
+        ends = self._piece_ends.get(word)
+        if ends is None:
+            if len(self._piece_ends) >= _MAX_CACHED:
+                self._piece_ends.clear()
+            places = self._tokenizer.encode(word, add_special_tokens=False).offsets
+            ends = self._piece_ends[word] = tuple(end for _, end in places)
+        return ends
 
     def encode_batch(self, texts: Sequence[str]) -> list[PieceEncoding | Encoding]:
         """One encoding a text."""

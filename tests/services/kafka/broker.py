@@ -17,6 +17,7 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+SCRAM = "SCRAM-SHA-512"
 VERSION = "4.1.1"  # as in pom.xml
 POM = Path(__file__).with_name("pom.xml")
 REPOSITORY = Path(__file__).parents[3]
@@ -52,10 +53,14 @@ def jars(absent: Absent) -> Path:
 class Broker:
     """One broker, which can be killed and started again on the same port with the same data."""
 
-    def __init__(self, folder: Path, jars: Path, *, users: dict[str, str] | None = None) -> None:
-        """With `users` (name: password) clients have to come by SASL PLAIN."""
+    def __init__(
+        self, folder: Path, jars: Path, *, users: dict[str, str] | None = None, tls: Path | None = None
+    ) -> None:
+        """With `users` (name: password) clients have to come by SASL PLAIN; with `tls` too, a folder that holds
+        cert.pem and key.pem, by SCRAM-SHA-512 over TLS."""
         self.folder = folder
         self.users = users or {}
+        self.tls = tls
         self.port, self._controller = _free_port(), _free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._java = ["java", "-Xmx384m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
@@ -65,6 +70,10 @@ class Broker:
         self._settings.write_text(self._properties())
         cluster = urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "a")
         tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(self._settings)]
+        if tls:
+            (folder / "pair.pem").write_text((tls / "key.pem").read_text() + (tls / "cert.pem").read_text())
+            for user, password in self.users.items():
+                tool += ["--add-scram", f"{SCRAM}=[name={user},password={password}]"]
         subprocess.run([*self._java, *tool], check=True, capture_output=True, timeout=60)
 
     def start(self) -> None:
@@ -98,6 +107,9 @@ class Broker:
         if self.users:
             user, password = next(iter(self.users.items()))
             sasl = {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN"}
+            if self.tls:
+                sasl = {"security.protocol": "sasl_ssl", "sasl.mechanism": SCRAM}
+                config["ssl.ca.location"] = str(self.tls / "cert.pem")
             config |= {**sasl, "sasl.username": user, "sasl.password": password}
         return config
 
@@ -130,7 +142,7 @@ class Broker:
             self._process = None
 
     def _properties(self) -> str:
-        protocol = "SASL_PLAINTEXT" if self.users else "PLAINTEXT"
+        protocol = "SASL_SSL" if self.tls else "SASL_PLAINTEXT" if self.users else "PLAINTEXT"
         lines = {
             "process.roles": "broker,controller",
             "node.id": 1,
@@ -154,7 +166,21 @@ class Broker:
             "log.retention.check.interval.ms": 1000,
             "log.segment.delete.delay.ms": 0,
         }
-        if self.users:
+        if self.tls:
+            name, password = next(iter(self.users.items()))
+            scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
+            lines |= {
+                "listener.name.clients.scram-sha-512.sasl.jaas.config": (
+                    f'{scram} required username="{name}" password="{password}";'
+                ),
+                "sasl.enabled.mechanisms": SCRAM,
+                "sasl.mechanism.inter.broker.protocol": SCRAM,
+                "ssl.keystore.type": "PEM",
+                "ssl.keystore.location": self.folder / "pair.pem",
+                "ssl.truststore.type": "PEM",
+                "ssl.truststore.location": self.tls / "cert.pem",
+            }
+        elif self.users:
             name, password = next(iter(self.users.items()))
             known = " ".join(f'user_{user}="{secret}"' for user, secret in self.users.items())
             plain = "org.apache.kafka.common.security.plain.PlainLoginModule"
