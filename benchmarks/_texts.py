@@ -35,18 +35,24 @@ def write_posts(path: Path, number: int) -> None:
 def batches(count: int, rows: int) -> Iterator[pa.RecordBatch]:
     """`count` batches of `rows` records as a log gives them back, received ten a second."""
     began = datetime.now(UTC)
-    number = 0
+    for number, posts in zip(range(count), _pieces(rows), strict=False):
+        at = pa.repeat(pa.scalar(began + timedelta(seconds=number * 0.1), schema.TIME), rows)
+        dated = posts.set_column(schema.RECORD.get_field_index("ingested_at"), "ingested_at", at)
+        dated = dated.set_column(schema.RECORD.get_field_index("created_at"), "created_at", at)
+        offsets = pa.array(range(number * rows, (number + 1) * rows), pa.int64())
+        partition = pa.repeat(pa.scalar(0, pa.int32()), rows)
+        yield schema.conform(
+            dated.append_column("log_partition", partition).append_column("log_offset", offsets), schema.LOGGED
+        )
+
+
+def _pieces(rows: int) -> Iterator[pa.RecordBatch]:
+    """The posts, so many at a time."""
+    kept: list[pa.RecordBatch] = []
     for batch in records():
-        for start in range(0, batch.num_rows - rows + 1, rows):
-            piece = batch.slice(start, rows)
-            at = pa.repeat(pa.scalar(began + timedelta(seconds=number * 0.1), schema.TIME), rows)
-            piece = piece.set_column(schema.RECORD.get_field_index("ingested_at"), "ingested_at", at)
-            piece = piece.set_column(schema.RECORD.get_field_index("created_at"), "created_at", at)
-            offsets = pa.array(range(number * rows, (number + 1) * rows), pa.int64())
-            partition = pa.repeat(pa.scalar(0, pa.int32()), rows)
-            yield schema.conform(
-                piece.append_column("log_partition", partition).append_column("log_offset", offsets), schema.LOGGED
-            )
-            number += 1
-            if number == count:
-                return
+        kept.append(batch)
+        if sum(one.num_rows for one in kept) >= rows:
+            whole = pa.concat_batches(kept)
+            for start in range(0, whole.num_rows - rows + 1, rows):
+                yield whole.slice(start, rows)
+            kept = [whole.slice(whole.num_rows - whole.num_rows % rows)]

@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +20,7 @@ from feltwire.plan import Plan
 SIZES = (20, 1_000, 10_000, 40_000)
 WRITERS = (1, 2, 4)
 MOST = max(WRITERS)
-PIECE = 500  # of the simulator's posts at a time
+START_S = 25.0  # until all writers have their posts ready
 
 
 def measure(*, commits: int = 30, sizes: tuple[int, ...] = SIZES, writers: tuple[int, ...] = WRITERS) -> dict[str, Any]:
@@ -42,15 +41,13 @@ def measure(*, commits: int = 30, sizes: tuple[int, ...] = SIZES, writers: tuple
         with tempfile.TemporaryDirectory() as folder:
             made = _made(Path(folder))
             with ProcessPoolExecutor(number, get_context("spawn")) as pool:
-                for job in [pool.submit(_commit, made, p, 1, 20) for p in range(number)]:  # imports
-                    job.result()
-                began = time.perf_counter()
-                jobs = [pool.submit(_commit, made, p, commits, 1_000, 1) for p in range(number)]
-                waits = [seconds for job in jobs for seconds in job.result()]
-                took = time.perf_counter() - began
+                at = time.time() + START_S
+                jobs = [pool.submit(_commit, made, p, commits, 1_000, at) for p in range(number)]
+                each = [job.result() for job in jobs]
+        waits = sorted(seconds for times in each for seconds in times)
         found["writers"][str(number)] = {
-            "commits_per_s": round(number * commits / took, 1),
-            "median_ms": round(sorted(waits)[len(waits) // 2] * 1000),
+            "commits_per_s": round(number * commits / max(sum(times) for times in each), 1),
+            "median_ms": round(waits[len(waits) // 2] * 1000),
         }
     return found
 
@@ -63,33 +60,27 @@ def _made(folder: Path) -> tuple[str, str]:
     return uri, str(folder / "lake")
 
 
-def _commit(made: tuple[str, str], partition: int, commits: int, rows: int, after: int = 0) -> list[float]:
-    """Seconds of each commit of a batch with so many rows, one behind the other; `after` batches of 20 are there."""
+def _commit(made: tuple[str, str], partition: int, commits: int, rows: int, at: float = 0.0) -> list[float]:
+    """Seconds of each commit of a batch with so many rows, one behind the other, beginning at a time or later."""
     uri, path = made
     lake = open_lake(path)
     pipeline = build(Plan(log=uri, model="none:"))
+    ready = [work(pipeline, lake.location, _moved(batch, partition), Settled()) for batch in batches(commits, rows)]
     times = []
     with registry.create("logs", uri) as log:
         committer = Committer(lake, log, [partition])
-        for batch in _batches(commits, rows):
-            done = work(pipeline, lake.location, _moved(batch, partition, 20 * after), Settled())
+        if at and time.time() > at:
+            raise RuntimeError(f"not ready after {START_S:.0f} s")
+        time.sleep(max(0.0, at - time.time()))
+        for done in ready:
             began = time.perf_counter()
             committer.commit([done])
             times.append(time.perf_counter() - began)
     return times
 
 
-def _batches(count: int, rows: int) -> Iterator[pa.RecordBatch]:
-    piece = min(rows, PIECE)
-    pieces = batches(count * (rows // piece), piece)
-    for _ in range(count):
-        yield pa.concat_batches([next(pieces) for _ in range(rows // piece)])
-
-
-def _moved(batch: pa.RecordBatch, partition: int, by: int) -> pa.RecordBatch:
-    """The batch in another partition, so many offsets further."""
-    offsets = pa.array([offset + by for offset in batch["log_offset"].to_pylist()], pa.int64())
+def _moved(batch: pa.RecordBatch, partition: int) -> pa.RecordBatch:
+    """The batch in another partition."""
     partitions = pa.repeat(pa.scalar(partition, pa.int32()), batch.num_rows)
-    for name, column in (("log_offset", offsets), ("log_partition", partitions)):
-        batch = batch.set_column(schema.LOGGED.get_field_index(name), schema.LOGGED.field(name), column)
-    return batch
+    at = schema.LOGGED.get_field_index("log_partition")
+    return batch.set_column(at, schema.LOGGED.field("log_partition"), partitions)

@@ -45,7 +45,7 @@ class Done:
     kept: int = 0
     oldest: pa.TimestampScalar | None = None  # ingested_at of the first post
     counts: metrics.Counts = field(default_factory=dict)  # of the models, where they worked in another process
-    seconds: float = 0.0  # of work
+    seconds: float = field(default=0.0, compare=False)  # of work
 
 
 def work(pipeline: Pipeline, location: Location, batch: pa.RecordBatch, settled: Settled) -> Done:
