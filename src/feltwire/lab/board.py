@@ -30,7 +30,7 @@ def write(out: Path, board: Board, command: str) -> None:
     given = {"command": command, "cells": [asdict(cell) for cell in board.cells], "skipped": board.skipped}
     (out / DATA).write_text(json.dumps(given, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     boards = [
-        (name, measure, [Place(cell.name, cell.rates.get("1") or 1.0, cell.value(measure) or 0.0) for cell in cells])
+        (name, measure, [Place(cell.name, cell.rates.get("1"), cell.value(measure) or 0.0) for cell in cells])
         for name, measure, cells in by_task(board)
     ]
     plots.leaderboard(out / PICTURE, boards)

@@ -22,10 +22,10 @@ _LINES: Final = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2
 
 
 class Place(NamedTuple):
-    """A point of a leaderboard's picture."""
+    """A line of a leaderboard's picture."""
 
     name: str
-    rate: float
+    rate: float | None  # posts a second on one core; None: not measured
     score: float
 
 
@@ -115,23 +115,33 @@ def curve(path: Path, points: Sequence[Point]) -> None:
 
 
 def leaderboard(path: Path, boards: Sequence[tuple[str, str, Sequence[Place]]]) -> None:
-    """A panel a task, (task, measure, its places): the measure against posts a second."""
+    """A panel a task, (task, measure, its places): who reaches what, and beside it the posts a second on one core."""
     columns = 2 if len(boards) > 1 else 1
     rows = -(-len(boards) // columns)
-    figure, _ = _figure(7.5 * columns, 5.0 * rows, empty=True)
+    most = max((len(places) for _, _, places in boards), default=1)
+    figure, _ = _figure(7.5 * columns, (1.6 + 0.26 * most) * rows, empty=True)
     for number, (task, measure, places) in enumerate(boards, start=1):
         axes = figure.add_subplot(rows, columns, number)
-        for i, place in enumerate(places):
-            axes.plot([place.rate], [place.score], "o", color=_LINES[i % len(_LINES)], ms=6)
+        lines = np.arange(len(places))
+        scores = [place.score for place in places]
+        axes.plot(scores, lines, "o", color=_MAIN, ms=6)
+        for line, place in zip(lines, places, strict=True):
+            rate = "" if place.rate is None else f", {place.rate:,.0f} posts/s"
             axes.annotate(
-                shown(place.name), (place.rate, place.score), textcoords="offset points", xytext=(5, 3), fontsize=7
+                f"{place.score:.3f}{rate}",
+                (place.score, line),
+                textcoords="offset points",
+                xytext=(8, 0),
+                va="center",
+                fontsize=8,
             )
         if places:
-            axes.set_xscale("log")
-            axes.margins(0.18, 0.12)
-        axes.set_xlabel("posts a second on one core")
-        axes.set_ylabel(measure.replace("_", " "))
+            axes.set_xlim(max(0.0, min(scores) - 0.05), min(1.0, max(scores)) + 0.08)
+        axes.set_yticks(lines, [shown(place.name) for place in places], fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlabel(measure.replace("_", " "))
         axes.set_title(task)
+        axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     _save(figure, path)
 
