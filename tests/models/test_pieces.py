@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from feltwire.errors import FeltwireError
 from feltwire.models._case import CAPITALISED, LOWER, UPPER, case_types
 from feltwire.models._formats import open_bundle
+from feltwire.models._onnx import words_of
 from feltwire.models._pieces import PieceTokenizer, fits
 from feltwire.models._session import open_session
 
@@ -35,6 +36,7 @@ def test_it_gives_what_the_tokenizer_gives(text: str) -> None:
     assert bool(fast.overflowing) == bool(slow.overflowing)
     assert fast.offsets == slow.offsets
     assert fast.word_ids == slow.word_ids
+    assert words_of(fast) == words_of(slow)
 
 
 def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The runtime of bundles: an ONNX graph on the CPU behind a tokenizer, all heads in one pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
@@ -13,7 +14,7 @@ from feltwire.errors import ConfigError, ModelError
 from feltwire.interfaces import Predictions, Span
 from feltwire.models._bundle import GRAPH, OUTSIDE, TOKENIZER, Head, Manifest
 from feltwire.models._case import case_types
-from feltwire.models._pieces import PieceEncoding, PieceTokenizer, fits
+from feltwire.models._pieces import PieceEncoding, PieceTokenizer, Word, fits
 from feltwire.models._session import Floats, Grid, RuntimeName, line, open_session
 from feltwire.models._words import WordEncoding, WordTokenizer, is_words
 
@@ -85,13 +86,36 @@ class OnnxModel:
     def _fill(
         self, column: list[list[Span]], rows: list[int], encodings: Sequence[AnyEncoding], logits: Floats, head: Head
     ) -> None:
-        """The spans of some rows. Most posts hold none: those are seen from the logits alone."""
+        """The entities of some rows, out of BIO tags: an entity has the mean probability of its words.
+
+        An I- that continues nothing begins an entity, as the usual scoring of such tags has it. Most posts hold none:
+        those are seen from the logits alone.
+        """
         outside = head.labels.index(OUTSIDE)
-        found = (logits.argmax(axis=-1) != outside).any(axis=1)
-        for i in np.flatnonzero(found):
-            encoding = encodings[rows[i]]
-            p = _probabilities(logits[i, : len(encoding.ids)], head)
-            column[rows[i]] = _spans(encoding, p, head.labels)
+        best = logits.argmax(axis=-1)
+        tagged: list[tuple[int, int, Word]] = []  # (row of the batch, number of the word, the word)
+        for i in np.flatnonzero((best != outside).any(axis=1)).tolist():
+            tags = best[i].tolist()
+            words = enumerate(words_of(encodings[rows[i]]))
+            tagged += [(i, number, word) for number, word in words if tags[word[0]] != outside]
+        if not tagged:
+            return
+        of, tokens = [i for i, _, _ in tagged], [word[0] for _, _, word in tagged]
+        tags = best[of, tokens]
+        shares = _probabilities(logits[of, tokens], head)[np.arange(len(tagged)), tags].tolist()
+        entities: list[tuple[int, _Entity]] = []
+        before = (-1, -1)  # the row and number of the last tagged word
+        for (i, number, (_, start, end)), tag, share in zip(tagged, tags.tolist(), shares, strict=True):
+            prefix, _, label = head.labels[tag].partition("-")
+            last = entities[-1][1] if before == (i, number - 1) else None
+            if last is not None and prefix == "I" and last.label == label:
+                last.end = end
+                last.shares.append(share)
+            else:
+                entities.append((i, _Entity(start, end, label, [share])))
+            before = (i, number)
+        for i, one in entities:
+            column[rows[i]].append((one.start, one.end, one.label, sum(one.shares) / len(one.shares)))
 
     def attend(self, text: str) -> list[tuple[int, int, float]]:
         """(start, end, share) of each word of a cleaned text, by the graph's output `attention`: float[rows, tokens].
@@ -224,30 +248,26 @@ def _probabilities(logits: Floats, head: Head) -> Floats:
     return shares
 
 
-def _spans(encoding: AnyEncoding, p: Floats, tags: tuple[str, ...]) -> list[Span]:
-    """Entities out of BIO tags. A word has the tag of its first token; an entity the mean probability of its words.
+@dataclass(slots=True)
+class _Entity:
+    start: int
+    end: int
+    label: str
+    shares: list[float]
 
-    An I- that continues nothing begins an entity, as the usual scoring of such tags has it.
-    """
-    best = p.argmax(axis=-1)
-    found: list[tuple[int, int, str, list[float]]] = []
-    word, inside = None, False  # the current word, and whether it belongs to the entity found last
-    for i, (number, (start, end)) in enumerate(zip(encoding.word_ids, encoding.offsets, strict=True)):
+
+def words_of(encoding: AnyEncoding) -> list[Word]:
+    """The words of a text; a word has the tag of its first token."""
+    if isinstance(encoding, PieceEncoding) and (words := encoding.words()) is not None:
+        return words
+    found: list[Word] = []
+    last = None
+    for token, (number, (start, end)) in enumerate(zip(encoding.word_ids, encoding.offsets, strict=True)):
         if number is None:  # [CLS], [SEP]
             continue
-        if number == word:
-            if inside:
-                first, _, label, shares = found[-1]
-                found[-1] = (first, end, label, shares)
-            continue
-        word, tag = number, tags[best[i]]
-        share = float(p[i, best[i]])
-        if tag == OUTSIDE:
-            inside = False
-        elif inside and tag[:2] == "I-" and found[-1][2] == tag[2:]:
-            first, _, label, shares = found[-1]
-            found[-1] = (first, end, label, [*shares, share])
+        if number == last:
+            found[-1] = (*found[-1][:2], end)
         else:
-            found.append((start, end, tag[2:], [share]))
-            inside = True
-    return [(start, end, label, sum(shares) / len(shares)) for start, end, label, shares in found]
+            found.append((token, start, end))
+        last = number
+    return found

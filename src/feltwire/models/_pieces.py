@@ -7,9 +7,12 @@ becomes does not depend on the words beside it. Text beyond ASCII goes through t
 import json
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from tokenizers import Encoding, Tokenizer
+
+Word: TypeAlias = tuple[int, int, int]
+"""The number of its first token, and its start and end in the text, in characters."""
 
 _WORD: Final = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 _NOWHERE: Final = (0, 0)  # of a token that stands in no text
@@ -32,6 +35,10 @@ class PieceEncoding:
         if self._places is None:
             self._places = self._tokenizer.places(self._text, len(self.ids))
         return self._places
+
+    def words(self) -> list[Word] | None:
+        """The text's words; None where the text was cut off."""
+        return self._tokenizer.words(self._text, len(self.ids))
 
     @property
     def offsets(self) -> list[tuple[int, int]]:
@@ -89,6 +96,16 @@ class PieceTokenizer:
             offsets[:room] + [_NOWHERE] * len(self._after),
             words[:room] + [None] * len(self._after),
         )
+
+    def words(self, text: str, count: int) -> list[Word] | None:
+        """The words of a text that `encode` took word by word into `count` tokens; None where it cut one off."""
+        found: list[Word] = []
+        cache, token = self._cache, len(self._before)
+        for match in _WORD.finditer(text.lower()):
+            word = match[0]
+            found.append((token, match.start(), match.end()))
+            token += len(cache.get(word) or self._new(word))
+        return found if token + len(self._after) == count else None
 
     def _ends(self, word: str) -> tuple[int, ...]:
         """Where each piece of a word ends, in characters."""
