@@ -7,7 +7,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, LifoQueue
 from typing import Final
@@ -155,19 +155,24 @@ class Database:
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         return connection
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise LogError(
-                f"the log {self.path} cannot be used now: {error}; it goes on once the disk has room, the folder is "
-                "writable and no other program locks the file"
-            ) from error
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise ConfigError(f"{self.path} is no log of Feltwire: name another file") from error
-            raise FatalError(f"the log {self.path} cannot be used: {error}") from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return sqlite_errors(self.path, "the log", "log of Feltwire")
+
+
+@contextmanager
+def sqlite_errors(path: Path, what: str, kind: str) -> Iterator[None]:
+    """What SQLite raises about a file, as Feltwire's own errors: `what` cannot be used, or the file is no `kind`."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise LogError(
+            f"{what} {path} cannot be used now: {error}; it goes on once the disk has room, the folder is writable and "
+            "no other program locks the file"
+        ) from error
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise ConfigError(f"{path} is no {kind}: name another file") from error
+        raise FatalError(f"{what} {path} cannot be used: {error}") from error
 
 
 def side_file(path: Path, name: str) -> Path:

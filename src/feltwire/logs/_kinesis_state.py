@@ -7,14 +7,14 @@ that outlive a shard. These stand in documents, each replaced only by whoever ha
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
-from feltwire.errors import ConfigError, FatalError, LogError
+from feltwire.errors import ConfigError, LogError
 from feltwire.logs import _claims
-from feltwire.logs._database import side_file
+from feltwire.logs._database import side_file, sqlite_errors
 
 Document: TypeAlias = dict[str, Any]
 """JSON data."""
@@ -128,16 +128,5 @@ class FileState:
         if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
             raise ConfigError(f"{self.path} is an SQLite file, but no state of a Kinesis log: name another file")
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise LogError(
-                f"the log's state {self.path} cannot be used now: {error}; it goes on once the disk has room, the "
-                "folder is writable and no other program locks the file"
-            ) from error
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise ConfigError(f"{self.path} is no state of a Kinesis log: name another file") from error
-            raise FatalError(f"the log's state {self.path} cannot be used: {error}") from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return sqlite_errors(self.path, "the log's state", "state of a Kinesis log")

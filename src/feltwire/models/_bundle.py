@@ -5,6 +5,7 @@ Nothing in it is ever unpickled or executed: JSON, an ONNX graph and a tokenizer
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -158,6 +159,21 @@ class Manifest(BaseModel):
         if profile not in profiles():
             raise ValueError(f"unknown cleaning profile; known are {', '.join(profiles())}")
         return profile
+
+
+class Described:
+    """What a manifest says of its model: those attributes of `interfaces.Model` that every runtime takes from it."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        """Take them over."""
+        self.name = f"{manifest.name}@{manifest.version}"
+        self.languages = manifest.languages
+        self.heads: Mapping[str, tuple[str, ...]] = {name: head.names for name, head in manifest.heads.items()}
+        self.profile = manifest.profile
+        self.neutral_band = manifest.neutral_band
+        self.floors = manifest.floors
+        self.clauses = manifest.clauses
+        self.manifest = manifest
 
 
 def read_manifest(folder: Path) -> Manifest:

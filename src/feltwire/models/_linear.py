@@ -5,7 +5,7 @@ float32[labels]; and if the model has them `idf` float32[features] and `chosen` 
 numbers of those terms (or buckets) that are features, where not all are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ import numpy as np
 from feltwire.columns import TRUNCATED
 from feltwire.errors import ModelError
 from feltwire.interfaces import Predictions
-from feltwire.models._bundle import TERMS, WEIGHTS, Manifest
+from feltwire.models._bundle import TERMS, WEIGHTS, Described, Manifest
 from feltwire.models._onnx import _probabilities
 from feltwire.models._safetensors import Tensors, read_tensors
 from feltwire.models._terms import Counter, Floats, Ints, Rows, Terms, read_terms
@@ -26,19 +26,12 @@ WEIGHT: Final = ".weight"
 BIAS: Final = ".bias"
 
 
-class LinearModel:
+class LinearModel(Described):
     """A loaded bundle. A row's probabilities do not depend on the rows beside it."""
 
     def __init__(self, folder: Path, manifest: Manifest, *, threads: int) -> None:
         """Raises ModelError when the bundle cannot be used. It runs in one thread, whatever `threads` says."""
-        self.name = f"{manifest.name}@{manifest.version}"
-        self.languages = manifest.languages
-        self.heads: Mapping[str, tuple[str, ...]] = {name: head.names for name, head in manifest.heads.items()}
-        self.profile = manifest.profile
-        self.neutral_band = manifest.neutral_band
-        self.floors = manifest.floors
-        self.clauses = manifest.clauses
-        self.manifest = manifest
+        super().__init__(manifest)
         terms, tensors = read_terms(folder / TERMS), read_tensors(folder / WEIGHTS)
         check_tensors(folder, manifest, terms, tensors)
         self._terms = terms

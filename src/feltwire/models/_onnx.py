@@ -1,6 +1,6 @@
 """The runtime of bundles: an ONNX graph on the CPU behind a tokenizer, all heads in one pass."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -12,7 +12,7 @@ from tokenizers import Encoding, Tokenizer
 from feltwire.columns import TRUNCATED
 from feltwire.errors import ConfigError, ModelError
 from feltwire.interfaces import Predictions, Span
-from feltwire.models._bundle import GRAPH, OUTSIDE, TOKENIZER, Head, Manifest
+from feltwire.models._bundle import GRAPH, OUTSIDE, TOKENIZER, Described, Head, Manifest
 from feltwire.models._case import case_types
 from feltwire.models._pieces import PieceEncoding, PieceTokenizer, Word, fits
 from feltwire.models._session import Floats, Grid, RuntimeName, line, open_session
@@ -29,7 +29,7 @@ ATTENTION: Final = "attention"
 _INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
 
 
-class OnnxModel:
+class OnnxModel(Described):
     """A loaded bundle.
 
     The graph takes int64[rows, tokens] `input_ids`, `attention_mask` and, if it likes, `token_type_ids`, and gives
@@ -39,14 +39,7 @@ class OnnxModel:
 
     def __init__(self, folder: Path, manifest: Manifest, *, threads: int, runtime: RuntimeName = "auto") -> None:
         """Raises ModelError when the bundle cannot be used: a missing tensor, labels that do not fit."""
-        self.name = f"{manifest.name}@{manifest.version}"
-        self.languages = manifest.languages
-        self.heads: Mapping[str, tuple[str, ...]] = {name: head.names for name, head in manifest.heads.items()}
-        self.profile = manifest.profile
-        self.neutral_band = manifest.neutral_band
-        self.floors = manifest.floors
-        self.clauses = manifest.clauses
-        self.manifest = manifest
+        super().__init__(manifest)
         self.folder = folder
         self._where = f"bundle {folder}"
         self._tokenizer, self._pad = _tokenizer(folder, manifest)

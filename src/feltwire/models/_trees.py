@@ -6,7 +6,7 @@ child), `<output>.children` int64[nodes, 2], `<output>.value` float32[nodes, lab
 `<output>.roots` int64[trees]. The head's probabilities are the mean over its trees.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from feltwire.columns import TRUNCATED
 from feltwire.errors import ModelError
 from feltwire.interfaces import Predictions
-from feltwire.models._bundle import TERMS, WEIGHTS, Manifest
+from feltwire.models._bundle import TERMS, WEIGHTS, Described, Manifest
 from feltwire.models._linear import CHUNK_ROWS
 from feltwire.models._onnx import _probabilities
 from feltwire.models._safetensors import Tensors, read_tensors
@@ -47,19 +47,12 @@ class Forest(NamedTuple):
 _NAMES: Final = (FEATURE, THRESHOLD, CHILDREN, VALUE, ROOTS)
 
 
-class TreesModel:
+class TreesModel(Described):
     """A loaded bundle. A row's probabilities do not depend on the rows beside it."""
 
     def __init__(self, folder: Path, manifest: Manifest, *, threads: int) -> None:
         """Raises ModelError when the bundle cannot be used. It runs in one thread, whatever `threads` says."""
-        self.name = f"{manifest.name}@{manifest.version}"
-        self.languages = manifest.languages
-        self.heads: Mapping[str, tuple[str, ...]] = {name: head.names for name, head in manifest.heads.items()}
-        self.profile = manifest.profile
-        self.neutral_band = manifest.neutral_band
-        self.floors = manifest.floors
-        self.clauses = manifest.clauses
-        self.manifest = manifest
+        super().__init__(manifest)
         terms, tensors = read_terms(folder / TERMS), read_tensors(folder / WEIGHTS)
         self._counter = Counter(terms, manifest.max_tokens)
         self._width = terms.width
