@@ -210,6 +210,7 @@ def _with_stage(monkeypatch: pytest.MonkeyPatch, stage: Callable[[pa.RecordBatch
 
 @pytest.mark.usefixtures("cluster")
 def test_posts_wait_for_a_scorer_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is away nothing is lost and nothing becomes a dead letter."""
     log = _fill(tmp_path, records=300)
     flag = tmp_path / "away"
     _with_stage(monkeypatch, functools.partial(_away, flag=flag))
@@ -222,6 +223,7 @@ def test_posts_wait_for_a_scorer_that_is_away(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.usefixtures("cluster")
 def test_what_cannot_be_helped_ends_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that no waiting mends comes out of the executors as what it is."""
     log = _fill(tmp_path, records=300)
     _with_stage(monkeypatch, _refusing)
     with pytest.raises(ConfigError, match="this cannot be done"):

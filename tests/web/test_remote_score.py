@@ -73,6 +73,7 @@ def scored(folder: Path, model: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.prove
 def test_another_feltwire_gives_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scored by a server that is killed and started again meanwhile: the numbers of the same model in process."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     for name in ("served", "here", "there"):
         (tmp_path / name).mkdir()
