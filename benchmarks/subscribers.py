@@ -35,7 +35,7 @@ VIEWS: Final = ("?track=Larkwing", "?track=Quillo", "", "?track=Larkwing&mode=sh
 START_S: Final = 120.0
 
 
-def measure(*, seconds: float = 60.0, warm_up_s: float = 20.0, posts: int = 20) -> dict[str, Any]:
+def measure(*, seconds: float = 120.0, warm_up_s: float = 20.0, posts: int = 20) -> dict[str, Any]:
     """Records behind, without and with 50 pages, and seconds from queryable to shown."""
     return {
         "posts_per_s": RATE,
