@@ -15,6 +15,15 @@ def fill(log: str, records: int) -> None:
     registry.load("engines", "local").run(Plan(log=log, sources=(source,), until_idle=True), stop=threading.Event())
 
 
+def filled(folder: Path, records: int) -> str:
+    """An SQLite log below a folder with so many of them; filled once."""
+    file = folder / f"{records}.sqlite"
+    log = f"sqlite:{file}?partitions=2"
+    if not file.exists():
+        fill(log, records)
+    return log
+
+
 def into_lake(engine: str, log: str, lake: Path, model: str) -> dict[str, float]:
     """Take a log into a new lake, on all cores.
 

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks._engines import fill, into_lake
+from benchmarks._engines import filled, into_lake
 from benchmarks._results import draw_bars
 
 MODELS = {"lexicon:vader": 400_000, "bundled:fast": 200_000, "bundled:base": 80_000}  # and the records for each
@@ -19,9 +19,7 @@ def measure(*, models: dict[str, int] = MODELS) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number, (model, records) in enumerate(models.items()):
-            log = f"sqlite:{folder / f'{records}.sqlite'}?partitions=2"
-            if not (folder / f"{records}.sqlite").exists():
-                fill(log, records)
+            log = filled(folder, records)
             one, two = (_tied(cores, log, folder / f"{cores}-{number}", model) for cores in (1, 2))
             growth = round(two["posts_per_s"] / max(1, one["posts_per_s"]), 2)
             found[model] = {"records": records, "one": one, "two": two, "growth": growth}

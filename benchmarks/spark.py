@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks._engines import fill, into_lake
+from benchmarks._engines import filled, into_lake
 
 MODELS = {"lexicon:vader": 400_000, "bundled:fast": 400_000, "bundled:base": 120_000}  # and the records for each
 
@@ -16,9 +16,7 @@ def measure(*, models: dict[str, int] = MODELS) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number, (model, records) in enumerate(models.items()):
-            log = f"sqlite:{folder / f'{records}.sqlite'}?partitions=2"
-            if not (folder / f"{records}.sqlite").exists():
-                fill(log, records)
+            log = filled(folder, records)
             rates = {
                 engine: into_lake(engine, log, folder / f"{engine}-{number}", model) for engine in ("local", "spark")
             }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -57,7 +58,7 @@ class Pool:
         """End the processes."""
         self._end(wait=True)
 
-    @property
+    @cached_property
     def _wanted(self) -> int:
         return min(4, cores()) if self.processes is None else self.processes
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from feltwire.cores import cores
 from feltwire.errors import ModelError
 from feltwire.lab import peers
 from feltwire.text import clean
@@ -22,8 +23,8 @@ CHUNK_ROWS: Final = 256
 START_LIMIT_S: Final = 120.0
 
 
-def cores() -> list[int]:
-    """The cores that this process may use; empty where the system does not tell."""
+def _numbers() -> list[int]:
+    """The cores that this process may use, by their numbers; empty where the system does not tell."""
     return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 
 
@@ -32,9 +33,9 @@ def posts_per_s(uri: str, texts: Sequence[str], processes: int, seconds: float) 
 
     None where this machine has fewer cores. Raises ModelError when a process fails.
     """
-    there = cores()
-    if (there and len(there) < processes) or (not there and (os.cpu_count() or 1) < processes):
+    if cores() < processes:
         return None
+    there = _numbers()
     with TemporaryDirectory(prefix="feltwire-rate-") as folder:
         file = Path(folder) / "texts.json"
         file.write_text(json.dumps(list(texts)), encoding="utf-8")

@@ -14,7 +14,6 @@ from feltwire.bucket import Bucket
 from feltwire.errors import ClaimError, ConfigError, LogError
 from feltwire.logs._kinesis_state import ABSENT, Document, Held
 
-S3: Final = "s3://"
 LEASE_S: Final = 30.0  # for which a claim holds whose holder is not heard of
 RENEW_S: Final = 8.0
 

@@ -17,6 +17,7 @@ from uuid import uuid4
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from feltwire.bucket import SCHEME
 from feltwire.errors import ConfigError, LogError, PositionError
 from feltwire.interfaces import Cursor, Position
 from feltwire.logs import _kinesis_append, _places
@@ -25,7 +26,7 @@ from feltwire.logs._decoders import decoder
 from feltwire.logs._kinesis_client import Backoff, Client, NoStreamError, ThrottledError
 from feltwire.logs._kinesis_listing import STREAM, Listing, Share
 from feltwire.logs._kinesis_reader import PREFETCH_ROWS, Reader
-from feltwire.logs._kinesis_s3 import S3, S3State
+from feltwire.logs._kinesis_s3 import S3State
 from feltwire.logs._kinesis_shards import Topology
 from feltwire.logs._kinesis_state import Document, FileState, State, change
 from feltwire.schema import LOGGED, empty
@@ -410,4 +411,4 @@ class KinesisLog:
 
 
 def _state(where: str) -> State:
-    return S3State(where) if where.startswith(S3) else FileState(Path(where).expanduser())
+    return S3State(where) if where.startswith(SCHEME) else FileState(Path(where).expanduser())

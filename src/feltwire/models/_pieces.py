@@ -15,26 +15,25 @@ Word: TypeAlias = tuple[int, int, int]
 """The number of its first token, and its start and end in the text, in characters."""
 
 _WORD: Final = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
-_NOWHERE: Final = (0, 0)  # of a token that stands in no text
 _MAX_CACHED: Final = 200_000  # words; bounds the memory against an endless stream of new ones
 
 
 class PieceEncoding:
     """A text as numbers. Places in the text are worked out only when they are asked for."""
 
-    __slots__ = ("_places", "_text", "_tokenizer", "ids", "overflowing")
+    __slots__ = ("_text", "_tokenizer", "_whole", "ids", "overflowing")
 
     def __init__(self, text: str, ids: list[int], tokenizer: "PieceTokenizer", *, overflowing: bool) -> None:
         self.ids = ids
         self.overflowing = overflowing
         self._text = text
         self._tokenizer = tokenizer
-        self._places: tuple[list[tuple[int, int]], list[int | None]] | None = None
+        self._whole: Encoding | None = None
 
-    def _worked_out(self) -> tuple[list[tuple[int, int]], list[int | None]]:
-        if self._places is None:
-            self._places = self._tokenizer.places(self._text, len(self.ids))
-        return self._places
+    def _encoding(self) -> Encoding:
+        if self._whole is None:
+            self._whole = self._tokenizer.whole(self._text)
+        return self._whole
 
     def words(self) -> list[Word] | None:
         """The text's words; None where the text was cut off."""
@@ -43,12 +42,12 @@ class PieceEncoding:
     @property
     def offsets(self) -> list[tuple[int, int]]:
         """Of each token in the text: start and end, in characters."""
-        return self._worked_out()[0]
+        return self._encoding().offsets
 
     @property
     def word_ids(self) -> list[int | None]:
         """Of each token the number of its word; None for tokens that stand in no text."""
-        return self._worked_out()[1]
+        return self._encoding().word_ids
 
 
 class PieceTokenizer:
@@ -57,7 +56,6 @@ class PieceTokenizer:
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._cache: dict[str, tuple[int, ...]] = {}
-        self._piece_ends: dict[str, tuple[int, ...]] = {}
         whole = tokenizer.encode("a").ids
         inner = tokenizer.encode("a", add_special_tokens=False).ids
         at = whole.index(inner[0])
@@ -80,22 +78,9 @@ class PieceTokenizer:
         ids += self._after
         return PieceEncoding(text, ids, self, overflowing=inner > self._room)
 
-    def places(self, text: str, count: int) -> tuple[list[tuple[int, int]], list[int | None]]:
-        """(start and end in the text, number of the word) of each of the `count` tokens of a text that `encode` took
-        word by word."""
-        offsets: list[tuple[int, int]] = [_NOWHERE] * len(self._before)
-        words: list[int | None] = [None] * len(self._before)
-        for number, word in enumerate(_WORD.finditer(text.lower())):
-            start = word.start()
-            for end in self._ends(word[0]):
-                offsets.append((start, word.start() + end))
-                words.append(number)
-                start = word.start() + end
-        room = count - len(self._after)
-        return (
-            offsets[:room] + [_NOWHERE] * len(self._after),
-            words[:room] + [None] * len(self._after),
-        )
+    def whole(self, text: str) -> Encoding:
+        """What the tokenizer itself makes of a text: the slow way, for its places."""
+        return self._tokenizer.encode(text)
 
     def words(self, text: str, count: int) -> list[Word] | None:
         """The words of a text that `encode` took word by word into `count` tokens; None where it cut one off."""
@@ -106,16 +91,6 @@ class PieceTokenizer:
             found.append((token, match.start(), match.end()))
             token += len(cache.get(word) or self._new(word))
         return found if token + len(self._after) == count else None
-
-    def _ends(self, word: str) -> tuple[int, ...]:
-        """Where each piece of a word ends, in characters."""
-        ends = self._piece_ends.get(word)
-        if ends is None:
-            if len(self._piece_ends) >= _MAX_CACHED:
-                self._piece_ends.clear()
-            places = self._tokenizer.encode(word, add_special_tokens=False).offsets
-            ends = self._piece_ends[word] = tuple(end for _, end in places)
-        return ends
 
     def encode_batch(self, texts: Sequence[str]) -> list[PieceEncoding | Encoding]:
         """One encoding a text."""
