@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -266,10 +266,14 @@ def _answers(model: Model, scores: pa.RecordBatch) -> "Any":
 
 
 @lru_cache(maxsize=256)
-def _shape(labels: tuple[str, ...]) -> type[msgspec.Struct]:
-    """What is written as {label: probability}, at half the cost of a dictionary."""
+def _shape(labels: tuple[str, ...]) -> Callable[..., Any]:
+    """Makes of probabilities what is written as {label: probability}: a struct, or a dictionary where a label has a
+    sign that a struct's names cannot have."""
     fields = {f"p{number}": label for number, label in enumerate(labels)}
-    return msgspec.defstruct("Probabilities", [(name, float) for name in fields], rename=fields, gc=False)
+    try:
+        return msgspec.defstruct("Probabilities", [(name, float) for name in fields], rename=fields, gc=False)
+    except ValueError:
+        return lambda *p: dict(zip(labels, p, strict=True))
 
 
 def _flat(column: pa.MapArray) -> tuple[list[str], list[int], list[int], list[float]]:
