@@ -20,10 +20,11 @@ transformers = pytest.importorskip("transformers")
 
 from feltwire.errors import ConfigError  # noqa: E402
 from feltwire.lab import invented, many  # noqa: E402
-from feltwire.lab.batches import IGNORED, encode, one_pass  # noqa: E402
+from feltwire.lab.batches import IGNORED, Batch, encode, mask_tokens, one_pass, padded  # noqa: E402
+from feltwire.lab.encoder import RowDropout  # noqa: E402
 from feltwire.lab.examples import Example, gather  # noqa: E402
 from feltwire.lab.judge import span_scores  # noqa: E402
-from feltwire.lab.multitask import Settings  # noqa: E402
+from feltwire.lab.multitask import Settings, losses  # noqa: E402
 from feltwire.lab.recipe import HeadSpec, read_recipe  # noqa: E402
 from feltwire.lab.student import distilled  # noqa: E402
 from feltwire.models._formats import open_bundle  # noqa: E402
@@ -33,13 +34,16 @@ GOOD = ["love", "great", "happy", "fun", "nice", "best"]
 BAD = ["hate", "awful", "sad", "late", "broken", "worst"]
 PLAIN = ["train", "flight", "game", "post", "day", "team"]
 PEOPLE = ["Anna", "Omar", "Lin"]
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 RECIPE = """
 name = "small"
 description = "For a test."
 licence = "Apache-2.0"
 max_tokens = 32
+dropout = 0.05
+masked = 0.02
+smoothing = 0.05
 unlabelled = ["more.parquet"]
 [heads.sentiment]
 labels = ["negative", "neutral", "positive"]
@@ -195,6 +199,50 @@ def test_a_pass_holds_every_row_as_often_as_it_says(data: Path, checkpoint: Path
     assert np.array_equal(np.bincount(rows, minlength=len(encoded)), encoded.repeat)
 
 
+def test_masked_tokens_are_neither_the_ends_nor_padding(checkpoint: Path) -> None:
+    tokenizer = many.read_tokenizer(checkpoint)
+    lengths = [2, 3, 30, 60]
+    mask = np.array([[i < length for i in range(60)] for length in lengths * 500], np.int64)
+    batch = Batch(np.arange(len(mask)), np.full(mask.shape, 9), mask, np.zeros_like(mask))
+    mask_tokens(batch, 0.1, tokenizer, np.random.default_rng(1))
+    hidden = batch.ids == tokenizer.token_to_id("[MASK]")
+    inner = mask.astype(bool)
+    inner[:, 0] = False
+    inner[np.arange(len(mask)), mask.sum(axis=1) - 1] = False
+    assert not hidden[~inner].any()
+    assert np.isclose(hidden[inner].mean(), 0.1, atol=0.01)
+    shares = hidden[3::4].mean(axis=1)  # each row has a share of its own, up to twice the mean
+    assert shares.max() < 0.4
+    assert shares.std() > 0.05
+    with pytest.raises(ConfigError, match=r"no \[MASK\]"):
+        mask_tokens(batch, 0.1, Tokenizer(WordPiece({"[UNK]": 0})), np.random.default_rng(1))
+
+
+def test_dropout_leaves_the_same_features_out_of_all_tokens_of_a_row() -> None:
+    torch.manual_seed(1)
+    dropout = RowDropout(0.25)
+    given = torch.ones(40, 7, 200)
+    dropped = dropout(given)
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert dropped.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
+    assert torch.equal(dropout.eval()(given), given)
+
+
+def test_smoothed_labels_go_to_what_a_row_decides_between(data: Path, checkpoint: Path) -> None:
+    recipe = read_recipe(str(data / "recipe.toml"))
+    heads = {"sentiment": recipe.heads["sentiment"].model_copy(update={"adjust": 0.0})}
+    example = Example("love", shares={"sentiment": {"positive": 1.0}}, among={"sentiment": ("negative", "positive")})
+    tokenizer = many.read_tokenizer(checkpoint)
+    encoded = encode([example], heads, tokenizer)
+    batch = padded(encoded, np.array([0]), 0)
+    logits = {"sentiment": torch.tensor([[0.0, 50.0, 2.0]])}  # what it says of neutral does not matter
+    priors = {"sentiment": torch.zeros(3)}
+    loss = losses(logits, encoded, batch, heads, priors, smoothing=0.1)["sentiment"]
+    p = 1 / (1 + np.exp(-2.0))
+    assert float(loss) == pytest.approx(-0.95 * np.log(p) - 0.05 * np.log(1 - p), abs=1e-5)
+
+
 def test_what_is_built_serves(base: Path) -> None:
     model = open_bundle(base)
     assert model.name == "small@1"
@@ -251,17 +299,17 @@ def test_the_mean_of_two_builds(data: Path, checkpoint: Path, base: Path, tmp_pa
         "progress": lambda *_: None,
     }
     settings = replace(SETTINGS, passes=0.5, seed=5)
-    kept = many.build(recipe, data, tmp_path / "kept", settings=settings, start=many.Start(base, 1.0), **given)
+    kept = many.build(recipe, data, tmp_path / "kept", settings=settings, start=many.Start((base, base), 1.0), **given)
     texts = [f"{BAD[0]} {PLAIN[0]}", f"{GOOD[0]} {PLAIN[1]}"]
     one, same = (np.array(load(str(folder)).predict(texts)["sentiment"]) for folder in (base, kept))
     assert np.abs(one - same).max() < 0.05  # the weights are those of before, the temperature is its own
     leaning = recipe.model_copy(update={"heads": heads})
-    leant = many.build(leaning, data, tmp_path / "leant", settings=settings, start=many.Start(base, 1.0), **given)
+    leant = many.build(leaning, data, tmp_path / "leant", settings=settings, start=many.Start((base,), 1.0), **given)
     model = load(str(leant))
     p = np.array(model.predict(texts)["sentiment"])
     assert (p.argmax(axis=1) == model.heads["sentiment"].index("positive")).all()
     with pytest.raises(ConfigError, match="--start takes the --out of an earlier"):
-        many.build(recipe, data, tmp_path / "x", settings=settings, start=many.Start(tmp_path), **given)
+        many.build(recipe, data, tmp_path / "x", settings=settings, start=many.Start((tmp_path,)), **given)
 
 
 def test_a_student_learns_from_its_teacher(base: Path, data: Path, tmp_path: Path) -> None:
@@ -269,13 +317,30 @@ def test_a_student_learns_from_its_teacher(base: Path, data: Path, tmp_path: Pat
     settings = Settings(passes=12, batch_rows=16, head_rate=5e-3, compiled=False, threads=1)
     naming = many.Naming("quick", "1", "For a test.")
     out = many.distil(
-        recipe, data, tmp_path / "fast", teacher=str(base), naming=naming, settings=settings, progress=lambda *_: None
-    )
+        recipe, data, tmp_path / "fast", teachers=[str(base), str(base)], naming=naming, settings=settings,
+        progress=lambda *_: None,
+    )  # fmt: skip
     model = open_bundle(out)
     answer: Any = model.predict(["love train 3", "awful train 3", "Omar likes game"])
     assert [int(row.argmax()) for row in answer["sentiment"][:2]] == [2, 0]
     alone: Any = model.predict(["awful train 3"])
     assert np.abs(alone["sentiment"][0] - answer["sentiment"][1]).max() < 1e-5
+    with pytest.raises(ConfigError, match="lexicon:vader has no head entities"):
+        many.distil(
+            recipe, data, tmp_path / "x", teachers=[str(base), "lexicon:vader"], naming=naming, settings=settings,
+            progress=lambda *_: None,
+        )  # fmt: skip
+
+
+def test_several_teachers_are_heard_as_one() -> None:
+    said = many.together(
+        [
+            {"mood": np.array([[0.2, 0.8]]), "entities": [[(0, 1, "person", 0.9)]]},
+            {"mood": np.array([[0.6, 0.4]]), "entities": [[]]},
+        ]
+    )
+    assert np.allclose(said["mood"], [[0.4, 0.6]])
+    assert said["entities"] == [[(0, 1, "person", 0.9)]]
 
 
 def test_what_people_said_of_two_labels_keeps_the_teachers_third(checkpoint: Path) -> None:

@@ -20,10 +20,16 @@ def build(
         Path | None, typer.Option("--checkpoint", metavar="FOLDER", help="The encoder to start from.")
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", metavar="MODEL", help="Instead: distil this model into a small one.")
+        list[str] | None,
+        typer.Option(
+            "--teacher", metavar="MODEL", help="Instead: distil this model, or the mean of several, into a small one."
+        ),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option("--start", metavar="FOLDER", help="An earlier build's --out to begin with.")
+        list[Path] | None,
+        typer.Option(
+            "--start", metavar="FOLDER", help="An earlier build's --out to begin with, or the mean of several."
+        ),
     ] = None,
     keep: Annotated[
         float,
@@ -51,9 +57,9 @@ def build(
 
     Interrupted, the same command goes on where it was.
     """
-    if (checkpoint is None) == (teacher is None):
+    if (checkpoint is None) == (not teacher):
         raise ConfigError("build: give either --checkpoint, to fine-tune an encoder, or --teacher, to distil a model")
-    if start is not None and checkpoint is None:
+    if start and checkpoint is None:
         raise ConfigError("build: --start goes with --checkpoint, whose encoder the earlier build had")
     from feltwire.lab import many
     from feltwire.lab.multitask import Settings
@@ -65,15 +71,22 @@ def build(
     settings = Settings(passes=passes, batch_rows=batch_rows, seed=seed, threads=threads, compiled=compiled)
     with _lab.training_bar(naming.name) as progress:
         if checkpoint is not None:
-            settings = replace(settings, rate=rate or settings.rate)
+            rate = rate or settings.rate
+            settings = replace(settings, rate=rate, head_rate=rate / settings.rate * settings.head_rate)
             many.build(
                 read, data.expanduser(), out, checkpoint=checkpoint.expanduser(), naming=naming, settings=settings,
-                progress=progress, start=None if start is None else many.Start(start.expanduser(), keep),
+                progress=progress, start=many.Start(tuple(one.expanduser() for one in start), keep) if start else None,
             )  # fmt: skip
         else:
             settings = replace(settings, head_rate=rate or many.STUDENT_RATE)
             many.distil(
-                read, data.expanduser(), out, teacher=str(teacher), naming=naming, settings=settings, progress=progress
+                read,
+                data.expanduser(),
+                out,
+                teachers=teacher or (),
+                naming=naming,
+                settings=settings,
+                progress=progress,
             )
     typer.echo(f"{out}: see {out / 'CARD.md'}")
 

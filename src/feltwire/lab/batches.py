@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from feltwire.errors import ConfigError
 from feltwire.lab.examples import Example
 from feltwire.lab.recipe import HeadSpec
 from feltwire.models._case import case_types
@@ -113,6 +114,21 @@ def padded(encoded: Encoded, rows: Ints, pad: int) -> Batch:
         n = len(encoded.ids[row])
         ids[i, :n], mask[i, :n], types[i, :n] = encoded.ids[row], 1, encoded.types[row]
     return Batch(rows, ids, mask, types)
+
+
+def mask_tokens(batch: Batch, mean: float, tokenizer: Tokenizer, chance: np.random.Generator) -> None:
+    """Replace tokens of the batch by [MASK], in place: of each row a share between 0 and twice `mean`.
+
+    A row that never comes the same twice is hard to learn by heart. First and last token stay. Raises ConfigError where
+    the tokenizer has no [MASK].
+    """
+    masked = tokenizer.token_to_id("[MASK]")
+    if masked is None:
+        raise ConfigError("masked: the checkpoint's tokenizer has no [MASK]; set masked = 0 in the recipe")
+    inner = np.zeros(batch.mask.shape, np.bool_)
+    inner[:, 1:-1] = (batch.mask[:, 1:-1] & batch.mask[:, 2:]) > 0
+    share = chance.uniform(0, 2 * mean, (len(batch.ids), 1))
+    batch.ids[inner & (chance.random(batch.ids.shape) < share)] = masked
 
 
 def tag_targets(encoded: Encoded, head: str, batch: Batch) -> Ints | None:

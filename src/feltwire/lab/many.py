@@ -19,7 +19,7 @@ from feltwire.lab.encoder import ManyHeads, start_encoder
 from feltwire.lab.examples import Example, Examples, gather
 from feltwire.lab.export import write_graph
 from feltwire.lab.judge import answers, judge, temperature
-from feltwire.lab.multitask import STATE, Progress, Settings, train
+from feltwire.lab.multitask import Progress, Settings, train
 from feltwire.lab.recipe import HeadSpec, Recipe
 from feltwire.lab.student import Student, distilled
 from feltwire.models._bundle import GRAPH, SCHEMA_VERSION, TOKENIZER, Manifest, sha256, write_manifest
@@ -28,6 +28,7 @@ from feltwire.scoring import load
 from feltwire.text import clean
 
 WORK: Final = "work"
+WEIGHTS: Final = "weights.pt"
 _TRAIN_TOKENS: Final = 72  # a longer text is cut in training: few are
 STUDENT_RATE: Final = 2e-3
 _HARD: Final = 0.3  # the share of people's labels in what a student learns
@@ -46,12 +47,12 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """An earlier build to begin with."""
+    """Earlier builds to begin with."""
 
-    folder: Path
-    """What was its `out`."""
+    folders: tuple[Path, ...]
+    """What was their `out`. Of several, the mean of the weights: Wortsman et al., ICML 2022 (model soups)."""
     keep: float = 0.0
-    """The share that its weights keep in the mean with what was trained: Wortsman et al., CVPR 2022 (WiSE-FT)."""
+    """The share that these weights keep in the mean with what was trained: Wortsman et al., CVPR 2022 (WiSE-FT)."""
 
 
 def build(
@@ -69,34 +70,50 @@ def build(
 
     Started again with the same arguments, it goes on where it was. Raises ConfigError for what is missing.
     """
+    settings = replace(settings, dropout=recipe.dropout, masked=recipe.masked, smoothing=recipe.smoothing)
     examples = gather(recipe, data)
     tokenizer = read_tokenizer(checkpoint)
     encoded = encode(examples.train, recipe.heads, tokenizer)
     torch.manual_seed(settings.seed)
-    model = ManyHeads(start_encoder(checkpoint), recipe.heads)
-    before = None if start is None else _weights(start.folder)
+    model = ManyHeads(start_encoder(checkpoint, settings.dropout), recipe.heads)
+    before = None if start is None else _mean([_weights(folder) for folder in start.folders])
     if before is not None:
         model.load_state_dict(before)
     train(model, encoded, recipe.heads, tokenizer, out / WORK, settings=settings, progress=progress)
     if start is not None and before is not None:
-        model.load_state_dict(_mean(before, model.state_dict(), start.keep))
+        model.load_state_dict(_mean([before, model.state_dict()], [start.keep, 1 - start.keep]))
+    torch.save(model.state_dict(), out / WORK / WEIGHTS)
     _lean(model, recipe.heads)
     return finish(model, recipe, examples, tokenizer, out, naming=naming, settings=settings, token_types="case")
 
 
 def distil(
-    recipe: Recipe, data: Path, out: Path, *, teacher: str, naming: Naming, settings: Settings, progress: Progress
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    teachers: Sequence[str],
+    naming: Naming,
+    settings: Settings,
+    progress: Progress,
 ) -> Path:
-    """Train the small network by what the model `teacher` (a URI) says of the recipe's texts and of unlabelled ones."""
+    """Train the small network by what the models `teachers` (URIs) say of the recipe's texts and of unlabelled ones.
+
+    Of several, the student learns the mean of their probabilities, and the entities of the first, whose tokenizer
+    it has. Raises ConfigError for a teacher without the recipe's heads and labels.
+    """
     examples = gather(recipe, data)
     heads = {name: _unadjusted(head) for name, head in recipe.heads.items() if not head.helper}
-    guide = load(teacher)
-    missing = [name for name in heads if name not in guide.heads]
-    if missing:
-        raise ConfigError(f"the teacher {teacher} has no head {', '.join(missing)}")
-    tokenizer = read_tokenizer(_folder(guide))
+    guides = [load(teacher) for teacher in teachers]
+    for teacher, guide in zip(teachers, guides, strict=True):
+        for name, head in heads.items():
+            if name not in guide.heads or (head.kind != "spans" and tuple(guide.heads[name]) != head.labels):
+                raise ConfigError(
+                    f"the teacher {teacher} has no head {name} with the recipe's {len(head.labels)} labels"
+                )
+    tokenizer = read_tokenizer(_folder(guides[0]))
     texts = [_known(example, heads) for example in (*examples.train, *_unlabelled(recipe, data, examples))]
-    said = _said(guide, texts, out / WORK, progress)
+    said = together([_said(guide, texts, out / WORK, progress) for guide in guides])
     encoded = distilled(encode(texts, heads, tokenizer), texts, said, heads, tokenizer, hard=_HARD)
     torch.manual_seed(settings.seed)
     model = Student(tokenizer.get_vocab_size(), heads)
@@ -154,18 +171,21 @@ def read_tokenizer(checkpoint: Path) -> Tokenizer:
 
 def _weights(folder: Path) -> dict[str, Any]:
     """What an earlier build had learned; raises ConfigError where it left nothing."""
-    path = folder / WORK / STATE
+    path = folder / WORK / WEIGHTS
     if not path.is_file():
-        raise ConfigError(f"{folder} has no {WORK}/{STATE}: --start takes the --out of an earlier feltwire build")
-    weights: dict[str, Any] = torch.load(path, weights_only=True)["model"]
+        raise ConfigError(f"{folder} has no {WORK}/{WEIGHTS}: --start takes the --out of an earlier feltwire build")
+    weights: dict[str, Any] = torch.load(path, weights_only=True)
     return weights
 
 
-def _mean(before: Mapping[str, Any], after: Mapping[str, Any], keep: float) -> dict[str, Any]:
-    """keep · before + (1 - keep) · after."""
+def _mean(weights: Sequence[Mapping[str, Any]], shares: Sequence[float] | None = None) -> dict[str, Any]:
+    """The mean of weights of one shape each; evenly where no shares are given."""
+    shares = shares or [1 / len(weights)] * len(weights)
     return {
-        name: torch.lerp(after[name], before[name], keep) if after[name].is_floating_point() else after[name]
-        for name in after
+        name: sum(share * one[name] for share, one in zip(shares, weights, strict=True))
+        if first.is_floating_point()
+        else first
+        for name, first in weights[0].items()
     }
 
 
@@ -220,6 +240,14 @@ def _said(guide: Any, examples: Sequence[Example], work: Path, progress: Progres
     return {
         name: [row for part in parts for row in part] if isinstance(parts[0], list) else np.concatenate(parts)
         for name, parts in found.items()
+    }
+
+
+def together(said: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of what several teachers say; spans are the first's."""
+    return {
+        name: first if isinstance(first, list) else np.mean([one[name] for one in said], axis=0)
+        for name, first in said[0].items()
     }
 
 

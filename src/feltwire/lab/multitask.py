@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as nnf
 from tokenizers import Tokenizer
 
-from feltwire.lab.batches import IGNORED, Batch, Encoded, one_pass, padded, tag_targets
+from feltwire.lab.batches import IGNORED, Batch, Encoded, mask_tokens, one_pass, padded, tag_targets
 from feltwire.lab.recipe import HeadSpec
 
 _OUT: Final = -1e4  # the logit of a label that a row does not decide between
@@ -45,6 +45,9 @@ class Settings:
     head_rate: float = 1e-3
     warm_up: float = 0.04
     weight_decay: float = 0.01
+    dropout: float = 0.0  # these three: see `recipe.Recipe`
+    masked: float = 0.0
+    smoothing: float = 0.0
     seed: int = 1
     threads: int = 2
     compiled: bool = True
@@ -82,15 +85,17 @@ def train(
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * share
         batch = padded(encoded, batches[step], pad)
+        if settings.masked:
+            mask_tokens(batch, settings.masked, tokenizer, np.random.default_rng([settings.seed, step]))
         with torch.autocast("cpu", torch.bfloat16):
             logits = run(*(torch.from_numpy(part) for part in (batch.ids, batch.mask, batch.types)))
-        losses = _losses(logits, encoded, batch, heads, priors)
-        loss = sum(heads[name].weight * part for name, part in losses.items())
+        parts = losses(logits, encoded, batch, heads, priors, smoothing=settings.smoothing)
+        loss = sum(heads[name].weight * part for name, part in parts.items())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        for name, part in losses.items():
+        for name, part in parts.items():
             sums.setdefault(name, []).append(float(part.detach()) * len(batch.rows) / _count(encoded, name, batch))
         if (step + 1) % _SAY_EVERY == 0 or step + 1 == len(batches):
             curve.append({"step": step + 1, **{name: float(np.mean(part)) for name, part in sums.items()}})
@@ -136,11 +141,17 @@ def _log_prior(encoded: Encoded, name: str, head: HeadSpec) -> Any:
     return torch.from_numpy((head.adjust * np.log(counts / counts.sum())).astype(np.float32))
 
 
-def _losses(
-    logits: Mapping[str, Any], encoded: Encoded, batch: Batch, heads: Mapping[str, HeadSpec], priors: Mapping[str, Any]
+def losses(
+    logits: Mapping[str, Any],
+    encoded: Encoded,
+    batch: Batch,
+    heads: Mapping[str, HeadSpec],
+    priors: Mapping[str, Any],
+    *,
+    smoothing: float,
 ) -> dict[str, Any]:
     """{head: the sum of its rows' losses over the number of rows of the batch}; a head that no row knows is absent."""
-    losses = {}
+    parts = {}
     for name, head in heads.items():
         if head.kind == "spans":
             tags = tag_targets(encoded, name, batch)
@@ -148,7 +159,7 @@ def _losses(
                 flat = logits[name].float().flatten(0, 1)
                 target = torch.from_numpy(tags).flatten()
                 total = nnf.cross_entropy(flat, target, ignore_index=IGNORED, reduction="sum")
-                losses[name] = total / _TOKENS_A_ROW / len(batch.rows)
+                parts[name] = total / _TOKENS_A_ROW / len(batch.rows)
             continue
         known = np.flatnonzero(encoded.known[name][batch.rows])
         if not len(known):
@@ -163,9 +174,11 @@ def _losses(
             whole = torch.from_numpy(among.all(axis=1, keepdims=True))
             given = given + priors[name] * whole
             given = given.masked_fill(torch.from_numpy(~among), _OUT)
+            evenly = torch.from_numpy((among / among.sum(axis=1, keepdims=True)).astype(np.float32))
+            target = (1 - smoothing) * target + smoothing * evenly
             total = -(target * torch.log_softmax(given, dim=-1)).sum()
-        losses[name] = total / len(batch.rows)
-    return losses
+        parts[name] = total / len(batch.rows)
+    return parts
 
 
 _TOKENS_A_ROW: Final = 20.0  # a post of spans weighs as much as one of classes

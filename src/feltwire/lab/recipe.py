@@ -57,6 +57,10 @@ class Recipe(BaseModel):
     licence: str
     profile: str = "social"
     max_tokens: int = 128
+    # Against learning by heart, in fine-tuning an encoder:
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the share of features that a sublayer leaves out of a row
+    masked: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # the share of tokens that stand as [MASK]; each row its own
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the labels of classes, over what a row decides between
     heads: dict[str, HeadSpec]
     sets: tuple[SetSpec, ...]
     unlabelled: tuple[str, ...] = ()  # files whose column `text` a student also learns from
