@@ -325,6 +325,12 @@ def test_a_student_learns_from_its_teacher(base: Path, data: Path, tmp_path: Pat
     assert [int(row.argmax()) for row in answer["sentiment"][:2]] == [2, 0]
     alone: Any = model.predict(["awful train 3"])
     assert np.abs(alone["sentiment"][0] - answer["sentiment"][1]).max() < 1e-5
+    more = many.distil(
+        recipe, data, tmp_path / "more", teachers=[str(base)], naming=naming, settings=replace(settings, passes=0),
+        progress=lambda *_: None, start=many.Start((out,)),
+    )  # fmt: skip
+    again: Any = open_bundle(more).predict(["love train 3", "awful train 3"])
+    assert np.abs(again["sentiment"] - answer["sentiment"][:2]).max() < 1e-5  # no pass: what it began with
     with pytest.raises(ConfigError, match="lexicon:vader has no head entities"):
         many.distil(
             recipe, data, tmp_path / "x", teachers=[str(base), "lexicon:vader"], naming=naming, settings=settings,

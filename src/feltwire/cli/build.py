@@ -59,8 +59,6 @@ def build(
     """
     if (checkpoint is None) == (not teacher):
         raise ConfigError("build: give either --checkpoint, to fine-tune an encoder, or --teacher, to distil a model")
-    if start and checkpoint is None:
-        raise ConfigError("build: --start goes with --checkpoint, whose encoder the earlier build had")
     from feltwire.lab import many
     from feltwire.lab.multitask import Settings
     from feltwire.lab.recipe import read_recipe
@@ -69,25 +67,21 @@ def build(
     out = out.expanduser()
     naming = many.Naming(name or out.name, version, read.description)
     settings = Settings(passes=passes, batch_rows=batch_rows, seed=seed, threads=threads, compiled=compiled)
+    begin = many.Start(tuple(one.expanduser() for one in start), keep) if start else None
     with _lab.training_bar(naming.name) as progress:
         if checkpoint is not None:
             rate = rate or settings.rate
             settings = replace(settings, rate=rate, head_rate=rate / settings.rate * settings.head_rate)
             many.build(
                 read, data.expanduser(), out, checkpoint=checkpoint.expanduser(), naming=naming, settings=settings,
-                progress=progress, start=many.Start(tuple(one.expanduser() for one in start), keep) if start else None,
+                progress=progress, start=begin,
             )  # fmt: skip
         else:
             settings = replace(settings, head_rate=rate or many.STUDENT_RATE)
             many.distil(
-                read,
-                data.expanduser(),
-                out,
-                teachers=teacher or (),
-                naming=naming,
-                settings=settings,
-                progress=progress,
-            )
+                read, data.expanduser(), out, teachers=teacher or (), naming=naming, settings=settings,
+                progress=progress, start=begin,
+            )  # fmt: skip
     typer.echo(f"{out}: see {out / 'CARD.md'}")
 
 

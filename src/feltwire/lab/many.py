@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from feltwire.errors import ConfigError
 from feltwire.lab import many_card
-from feltwire.lab.batches import encode
+from feltwire.lab.batches import Encoded, encode
 from feltwire.lab.encoder import ManyHeads, start_encoder
 from feltwire.lab.examples import Example, Examples, gather
 from feltwire.lab.export import write_graph
@@ -76,13 +76,7 @@ def build(
     encoded = encode(examples.train, recipe.heads, tokenizer)
     torch.manual_seed(settings.seed)
     model = ManyHeads(start_encoder(checkpoint, settings.dropout), recipe.heads)
-    before = None if start is None else _mean([_weights(folder) for folder in start.folders])
-    if before is not None:
-        model.load_state_dict(before)
-    train(model, encoded, recipe.heads, tokenizer, out / WORK, settings=settings, progress=progress)
-    if start is not None and before is not None:
-        model.load_state_dict(_mean([before, model.state_dict()], [start.keep, 1 - start.keep]))
-    torch.save(model.state_dict(), out / WORK / WEIGHTS)
+    _train(model, encoded, recipe.heads, tokenizer, out, settings=settings, progress=progress, start=start)
     _lean(model, recipe.heads)
     return finish(model, recipe, examples, tokenizer, out, naming=naming, settings=settings, token_types="case")
 
@@ -96,6 +90,7 @@ def distil(
     naming: Naming,
     settings: Settings,
     progress: Progress,
+    start: Start | None = None,
 ) -> Path:
     """Train the small network by what the models `teachers` (URIs) say of the recipe's texts and of unlabelled ones.
 
@@ -117,9 +112,30 @@ def distil(
     encoded = distilled(encode(texts, heads, tokenizer), texts, said, heads, tokenizer, hard=_HARD)
     torch.manual_seed(settings.seed)
     model = Student(tokenizer.get_vocab_size(), heads)
-    train(model, encoded, heads, tokenizer, out / WORK, settings=settings, progress=progress)
+    _train(model, encoded, heads, tokenizer, out, settings=settings, progress=progress, start=start)
     lean = recipe.model_copy(update={"heads": heads})
     return finish(model, lean, examples, tokenizer, out, naming=naming, settings=settings, token_types="none")
+
+
+def _train(
+    model: Any,
+    encoded: Encoded,
+    heads: Mapping[str, HeadSpec],
+    tokenizer: Tokenizer,
+    out: Path,
+    *,
+    settings: Settings,
+    progress: Progress,
+    start: Start | None,
+) -> None:
+    """Train in place, from earlier builds where there are some, and keep the weights for later ones."""
+    before = None if start is None else _mean([_weights(folder) for folder in start.folders])
+    if before is not None:
+        model.load_state_dict(before)
+    train(model, encoded, heads, tokenizer, out / WORK, settings=settings, progress=progress)
+    if start is not None and before is not None:
+        model.load_state_dict(_mean([before, model.state_dict()], [start.keep, 1 - start.keep]))
+    torch.save(model.state_dict(), out / WORK / WEIGHTS)
 
 
 def finish(
