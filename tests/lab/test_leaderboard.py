@@ -1,6 +1,7 @@
 """The leaderboard: cells that are kept, a table, the best, and posts a second."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from feltwire.lab import board as boards
 from feltwire.lab import leaderboard as module
 from feltwire.lab import plots, rate
 from feltwire.lab.leaderboard import Board, Cell, Entry, Settings, best, entries, promotable, run
+from feltwire.models import bundled
 
 UNTIMED = Settings(seconds=0, options={"lr": {"curve": False}, "nb": {"curve": False}})
 
@@ -105,6 +107,30 @@ def test_what_is_done_is_not_done_again(folder: Path, tmp_path: Path, monkeypatc
     pq.write_table(pq.read_table(path).slice(0, 50), path)
     fill(folder, tmp_path / "out", contenders[1:])
     assert done[5:] == ["lexicon:vader"]
+
+
+def test_another_bundle_by_the_same_name_is_judged_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(Path(__file__).parents[1] / "bundles" / "tiny", tmp_path / "bundles" / "tiny")
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path / "bundles")
+    contenders = entries([], [], ["bundled:tiny"])
+    [first] = fill(folder, tmp_path / "out", contenders).cells
+    assert first.size is not None
+    judged: list[str] = []
+    given = module._given
+
+    def noted(task: Any, entry: Entry, progress: Any) -> Cell:
+        judged.append(entry.uri)
+        return given(task, entry, progress)
+
+    monkeypatch.setattr(module, "_given", noted)
+    fill(folder, tmp_path / "out", contenders)
+    assert not judged
+    manifest = tmp_path / "bundles" / "tiny" / "model.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": "next"}))
+    fill(folder, tmp_path / "out", contenders)
+    assert judged == ["bundled:tiny"]
 
 
 def test_what_earlier_runs_have_left_is_shown_where_it_is_wanted(folder: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from feltwire.lab.interfaces import Dataset
 from feltwire.lab.metrics import LESS_IS_BETTER, MEASURES
 from feltwire.lab.tasks import Task
 from feltwire.lab.train import Plan, Progress, train
+from feltwire.models import bundled
 from feltwire.models._bundle import FILES, MANIFEST
 
 CELLS: Final = "cells"
@@ -213,7 +214,7 @@ def _key(task: Task, entry: Entry, settings: Settings) -> str:
         options = preset.options(settings.options.get(entry.preset, {}))
         given += [_of_data(task.train), settings.seed, options.model_dump(mode="json")]
     else:
-        given += [_manifest_of(entry.uri)]
+        given += [_identity(entry.uri)]
     return sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
 
@@ -221,10 +222,20 @@ def _of_data(given: Dataset) -> list[Any]:
     return [given.sha256, len(given), list(given.names)]
 
 
-def _manifest_of(uri: str) -> str:
-    """The hash of a bundle's manifest, which names the hashes of its files: another bundle there is another model."""
-    path = Path(uri.removeprefix("bundle:").partition("?")[0]).expanduser() / MANIFEST
-    return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+def _folder_of(uri: str) -> Path:
+    """Where a bundle lies; of another model, a path at which nothing is."""
+    plain = uri.partition("?")[0]
+    if plain.startswith("bundled:"):
+        return bundled.FOLDER / plain.removeprefix("bundled:")
+    return Path(plain.removeprefix("bundle:")).expanduser()
+
+
+def _identity(uri: str) -> str:
+    """Of a bundle, the hash of its manifest, which names its files' hashes: a URI may mean another one tomorrow."""
+    path = _folder_of(uri) / MANIFEST
+    if path.is_file():
+        return sha256(path.read_bytes()).hexdigest()
+    return peers.load(uri).name if uri.startswith("registry:") else ""
 
 
 def _trained(out: Path, task: Task, entry: Entry, settings: Settings, progress: Progress) -> Cell:
@@ -268,7 +279,7 @@ def _distinct(name: str, task: Task, settings: Settings, over: Mapping[str, Any]
 def _given(task: Task, entry: Entry, progress: Progress) -> Cell:
     model = peers.load(entry.uri)
     measures = evaluate(model, task.validation, task.head, lambda share: progress("measuring", share, {}))
-    folder = Path(entry.uri.removeprefix("bundle:").partition("?")[0]).expanduser()
+    folder = _folder_of(entry.uri)
     size = None
     if (folder / MANIFEST).is_file():
         files = (MANIFEST, *FILES[json.loads((folder / MANIFEST).read_bytes()).get("format", "onnx")])
