@@ -19,7 +19,8 @@ from feltwire.lab import board as boards
 from feltwire.lab import leaderboard as module
 from feltwire.lab import plots, rate
 from feltwire.lab.leaderboard import Board, Cell, Entry, Settings, best, entries, promotable, run
-from feltwire.models import bundled
+from feltwire.models import _store, bundled
+from feltwire.models._places import FolderPlace
 
 UNTIMED = Settings(seconds=0, options={"lr": {"curve": False}, "nb": {"curve": False}})
 
@@ -117,20 +118,44 @@ def test_another_bundle_by_the_same_name_is_judged_anew(
     contenders = entries([], [], ["bundled:tiny"])
     [first] = fill(folder, tmp_path / "out", contenders).cells
     assert first.size is not None
-    judged: list[str] = []
-    given = module._given
-
-    def noted(task: Any, entry: Entry, progress: Any) -> Cell:
-        judged.append(entry.uri)
-        return given(task, entry, progress)
-
-    monkeypatch.setattr(module, "_given", noted)
+    judged = noted(monkeypatch)
     fill(folder, tmp_path / "out", contenders)
     assert not judged
     manifest = tmp_path / "bundles" / "tiny" / "model.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": "next"}))
     fill(folder, tmp_path / "out", contenders)
     assert judged == ["bundled:tiny"]
+
+
+def test_another_version_that_is_promoted_is_judged_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = FolderPlace(tmp_path / "registry")
+    tiny = Path(__file__).parents[1] / "bundles" / "tiny"
+    for version in ("1", "2"):
+        _store.add(place, tiny, name="mine", version=version)
+    _store.promote(place, "mine", "1")
+    judged = noted(monkeypatch)
+    contenders = entries([], [], [f"registry:mine?at={tmp_path / 'registry'}"])
+    fill(folder, tmp_path / "out", contenders)
+    fill(folder, tmp_path / "out", contenders)
+    assert len(judged) == 1
+    _store.promote(place, "mine", "2")
+    fill(folder, tmp_path / "out", contenders)
+    assert len(judged) == 2
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models that are judged from now on."""
+    judged: list[str] = []
+    given = module._given
+
+    def judging(task: Any, entry: Entry, progress: Any) -> Cell:
+        judged.append(entry.uri)
+        return given(task, entry, progress)
+
+    monkeypatch.setattr(module, "_given", judging)
+    return judged
 
 
 def test_what_earlier_runs_have_left_is_shown_where_it_is_wanted(folder: Path, tmp_path: Path) -> None:

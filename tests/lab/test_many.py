@@ -331,6 +331,11 @@ def test_a_student_learns_from_its_teacher(base: Path, data: Path, tmp_path: Pat
     )  # fmt: skip
     again: Any = open_bundle(more).predict(["love train 3", "awful train 3"])
     assert np.abs(again["sentiment"] - answer["sentiment"][:2]).max() < 1e-5  # no pass: what it began with
+    with pytest.raises(ConfigError, match="a build of another network"):
+        many.distil(
+            recipe, data, tmp_path / "x", teachers=[str(base)], naming=naming, settings=settings,
+            progress=lambda *_: None, start=many.Start((out, base)),
+        )  # fmt: skip
     with pytest.raises(ConfigError, match="lexicon:vader has no head entities"):
         many.distil(
             recipe, data, tmp_path / "x", teachers=[str(base), "lexicon:vader"], naming=naming, settings=settings,

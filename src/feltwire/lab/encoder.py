@@ -14,21 +14,16 @@ from feltwire.models._case import UPPER
 _DROPOUT: Final = 0.1
 
 
-class RowDropout(nn.Module):
+class RowDropout(nn.Dropout):
     """Dropout that drops the same features of all tokens of a row: float[rows, tokens, width] to the same.
 
-    Gal & Ghahramani, NIPS 2016. A mask a token costs more on a CPU than the encoder does.
+    Gal & Ghahramani, NIPS 2016. Drawing numbers for every token costs more on a CPU than the encoder does.
     """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
 
     def forward(self, states: Any) -> Any:
         if not self.training or self.p == 0:
             return states
-        kept = torch.rand_like(states[:, :1], dtype=torch.float32) >= self.p
-        return states * (kept.to(states.dtype) / (1 - self.p))
+        return states * super().forward(torch.ones_like(states[:, :1]))
 
 
 class ManyHeads(nn.Module):
@@ -46,7 +41,7 @@ class ManyHeads(nn.Module):
         self.spans = tuple(name for name, head in heads.items() if head.kind == "spans")
         self.queries = nn.Linear(width, len(self.pooled), bias=False)
         nn.init.zeros_(self.queries.weight)
-        self.dropout = nn.Dropout(_DROPOUT)
+        self.dropout = RowDropout(_DROPOUT)
         self.heads = nn.ModuleDict({name: nn.Linear(width, len(head.labels)) for name, head in heads.items()})
 
     def depth(self, parameter: str) -> int | None:
@@ -63,12 +58,11 @@ class ManyHeads(nn.Module):
         ).last_hidden_state
         hidden = (1 - attention_mask).unsqueeze(-1) * -1e4
         shares = torch.softmax(self.queries(states) + hidden, dim=1)  # [rows, tokens, heads]
-        # One mask a row, for all tokens and heads: drawing numbers for every state costs more than the encoder.
-        mask = self.dropout(torch.ones_like(states[:, :1]))
-        pooled = torch.matmul(shares.transpose(1, 2), states) * mask  # [rows, heads, width]
+        states = self.dropout(states)
+        pooled = torch.matmul(shares.transpose(1, 2), states)  # [rows, heads, width]
         logits = {name: self.heads[name](pooled[:, i]) for i, name in enumerate(self.pooled)}
         if self.spans:
-            logits |= {name: self.heads[name](states * mask) for name in self.spans}
+            logits |= {name: self.heads[name](states) for name in self.spans}
         return logits
 
 

@@ -15,6 +15,7 @@ from feltwire.lab.interfaces import Dataset
 from feltwire.lab.metrics import LESS_IS_BETTER, MEASURES
 from feltwire.lab.tasks import Task
 from feltwire.lab.train import Plan, Progress, train
+from feltwire.loading import pin
 from feltwire.models import bundled
 from feltwire.models._bundle import FILES, MANIFEST
 
@@ -231,11 +232,9 @@ def _folder_of(uri: str) -> Path:
 
 
 def _identity(uri: str) -> str:
-    """Of a bundle, the hash of its manifest, which names its files' hashes: a URI may mean another one tomorrow."""
+    """What a URI stands for today: of a bundle, the hash of its manifest, which names its files' hashes."""
     path = _folder_of(uri) / MANIFEST
-    if path.is_file():
-        return sha256(path.read_bytes()).hexdigest()
-    return peers.load(uri).name if uri.startswith("registry:") else ""
+    return sha256(path.read_bytes()).hexdigest() if path.is_file() else pin(uri)
 
 
 def _trained(out: Path, task: Task, entry: Entry, settings: Settings, progress: Progress) -> Cell:

@@ -129,7 +129,7 @@ def _train(
     start: Start | None,
 ) -> None:
     """Train in place, from earlier builds where there are some, and keep the weights for later ones."""
-    before = None if start is None else _mean([_weights(folder) for folder in start.folders])
+    before = None if start is None else _mean([_weights(folder, model) for folder in start.folders])
     if before is not None:
         model.load_state_dict(before)
     train(model, encoded, heads, tokenizer, out / WORK, settings=settings, progress=progress)
@@ -185,12 +185,15 @@ def read_tokenizer(checkpoint: Path) -> Tokenizer:
     return tokenizer
 
 
-def _weights(folder: Path) -> dict[str, Any]:
-    """What an earlier build had learned; raises ConfigError where it left nothing."""
+def _weights(folder: Path, model: Any) -> dict[str, Any]:
+    """What an earlier build of the same network had learned; raises ConfigError where it is of another, or of none."""
     path = folder / WORK / WEIGHTS
     if not path.is_file():
         raise ConfigError(f"{folder} has no {WORK}/{WEIGHTS}: --start takes the --out of an earlier feltwire build")
     weights: dict[str, Any] = torch.load(path, weights_only=True)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if {name: tensor.shape for name, tensor in weights.items()} != shapes:
+        raise ConfigError(f"{folder} is a build of another network: --start takes one of the same recipe and kind")
     return weights
 
 
