@@ -90,7 +90,7 @@ def test_a_broker_that_stops_and_comes_again(own_broker: Broker, tmp_path: Path,
     """While it is away both wait and say so; then they go on, and nothing is lost or doubled."""
     log, lake = own_broker.uri("away"), tmp_path / "lake"
     story = Story(SEED + 2)
-    story.write(inbox / "a.jsonl", 900)
+    story.write(inbox / "a.jsonl", 1500)
     with (
         started(tmp_path, _ingest(log, inbox, "mode=replay", "rate=150")) as first,
         started(tmp_path, _process(log, lake)) as second,

@@ -131,6 +131,12 @@ def _beyond(reached: int, progress: dict[str, Any]) -> bool:
     return bool(progress["processed"] > reached)
 
 
+def _has_all(truth: Truth, progress: dict[str, Any]) -> bool:
+    """Whether all that was written has been received, and nothing waits."""
+    every = sum(exact.log_counts(truth))
+    return progress["received"] >= every and not progress["lag"] and not progress["waiting"]
+
+
 def _ledger(lake: Lake) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = lake.ledger().to_pylist()
     return rows
@@ -434,21 +440,21 @@ def test_resharded_under_a_running_engine(
 ) -> None:
     """Split and merged under load: nothing lost or doubled, and what was withdrawn is not to be seen."""
     story = Story(SEED)
-    story.write(inbox / "0.jsonl", 2500)
     stream = server.make_stream(1)
     plan = {
         "log": uri(stream, tmp_path, poll_s=0.2),
         "lake": str(tmp_path / "lake"),
-        "sources": [file_source(inbox, "mode=replay", "rate=300")],
+        "sources": [file_source(inbox, "mode=follow")],
         "processes": 0,
-        "until_idle": True,
     }
     with started(tmp_path, {"plan": plan, "patch": {"chunk_rows": 200}}) as child:
-        for step in (server.split, server.split, server.merge):
+        for number, step in enumerate((server.split, server.split, server.merge)):
             reached = (child.observed() or [{"processed": 0}])[-1]["processed"]
+            story.write(inbox / f"{number}.jsonl", 800)
             child.until(partial(_beyond, reached))
             step(stream)
-        report = child.report()
+        child.until(partial(_has_all, story.truth))
+        report = child.stop()
         assert report["code"] == 0, report
     with open_log(stream, tmp_path) as log:
         ends = log.ends()
@@ -535,29 +541,29 @@ def test_the_service_is_gone_and_back(
 ) -> None:
     """Cut off from Kinesis, the engine says so and waits; in reach again, it goes on: nothing lost or doubled."""
     story = Story(SEED)
-    story.write(inbox / "0.jsonl", 1500)
+    story.write(inbox / "0.jsonl", 700)
     stream = server.make_stream(2)
     address = urlsplit(server.endpoint())
     proxy = Proxy((str(address.hostname), int(address.port or 0)))
     plan = {
         "log": uri(stream, tmp_path, f"http://{proxy.address[0]}:{proxy.address[1]}", poll_s=0.2),
         "lake": str(tmp_path / "lake"),
-        "sources": [file_source(inbox, "mode=replay", "rate=250")],
+        "sources": [file_source(inbox, "mode=follow")],
         "processes": 0,
-        "until_idle": True,
     }
     with started(tmp_path, {"plan": plan}) as child:
         child.until(lambda progress: progress["processed"] > 0)
         proxy.cut()
         cut_at = time.monotonic()
+        story.write(inbox / "1.jsonl", 800)
         told = child.until(lambda progress: bool(progress["waiting"]))
         assert "the stream" in told["waiting"]
         assert "\n" not in told["waiting"]
         told_s = time.monotonic() - cut_at
         time.sleep(2.0)
         proxy.restore()
-        child.until(lambda progress: progress["processed"] > told["processed"])
-        report = child.report()
+        child.until(partial(_has_all, story.truth))
+        report = child.stop()
         assert report["code"] == 0, report
     proxy.cut()
     with open_log(stream, tmp_path) as log:
