@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from feltwire.cli.run import _teller
+from feltwire.cli.follow import _teller
 from feltwire.following import Step
 
 

@@ -14,6 +14,7 @@ from feltwire.cli import (
     change,
     evaluate,
     explain,
+    follow,
     init,
     inspect,
     leaderboard,
@@ -83,6 +84,7 @@ def _main(
 
 for _group in (
     run,
+    follow,
     backfill,
     query,
     report,
