@@ -265,3 +265,24 @@ def test_the_command_refuses(
     code, _, told = command(str(folder), "--out", str(tmp_path / "out"), *options)
     assert code == 2
     assert expected in told
+
+
+def test_an_empty_table_is_not_written(
+    command: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
+) -> None:
+    ask = [
+        "--tasks",
+        "airline_topics",
+        "--presets",
+        "",
+        "--models",
+        str(tmp_path / "nowhere"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    code, said, told = command(str(folder), *ask)
+    assert code == 1
+    assert not said
+    assert "nothing could be measured: " in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "out" / "leaderboard.md").exists()

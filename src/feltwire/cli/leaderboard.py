@@ -95,6 +95,8 @@ def leaderboard(
         kept=kept,
         bar=_lab.training_bar,
     )
+    if board.skipped and not board.cells:
+        raise FeltwireError(f"nothing could be measured: {next(iter(board.skipped.values()))}")
     options = [("--tasks", tasks), ("--presets", presets), ("--profiles", profiles), ("--models", models or "")]
     options += [("--set", one) for one in settings or ()]
     options += [("--seed", str(seed)), ("--max-rows", str(max_rows or ""))]
@@ -105,8 +107,6 @@ def leaderboard(
     if promote is not None:
         settled = common.load_settings(config, other={"model": {"registry": registry}} if registry else {})
         _promote(board, names[0], promote, place, settled.model.registry or "")
-    if board.skipped and not board.cells:
-        raise FeltwireError(f"nothing could be measured: {next(iter(board.skipped.values()))}")
 
 
 def _listed(given: str) -> list[str]:
