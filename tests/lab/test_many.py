@@ -26,7 +26,7 @@ from feltwire.lab.examples import Example, gather  # noqa: E402
 from feltwire.lab.judge import span_scores  # noqa: E402
 from feltwire.lab.multitask import Settings, losses  # noqa: E402
 from feltwire.lab.recipe import HeadSpec, read_recipe  # noqa: E402
-from feltwire.lab.student import distilled  # noqa: E402
+from feltwire.lab.teaching import distilled, thinned, together  # noqa: E402
 from feltwire.models._formats import open_bundle  # noqa: E402
 from feltwire.scoring import load  # noqa: E402
 
@@ -48,6 +48,7 @@ unlabelled = ["more.parquet"]
 [heads.sentiment]
 labels = ["negative", "neutral", "positive"]
 adjust = 0.5
+words = 0.3
 [heads.entities]
 labels = ["O", "B-person", "I-person"]
 kind = "spans"
@@ -141,7 +142,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    shape = {"hidden_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128}
     config = transformers.BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **shape)
     transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder
@@ -259,10 +260,10 @@ def test_what_is_built_serves(base: Path) -> None:
 def test_a_row_does_not_depend_on_the_rows_beside_it(base: Path) -> None:
     model = open_bundle(base)
     texts = ["love train", "hate " * 20, "Anna likes game", "x"]
-    together: Any = model.predict(texts)
+    beside: Any = model.predict(texts)
     for i, text in enumerate(texts):
         alone: Any = model.predict([text])
-        assert np.abs(alone["sentiment"][0] - together["sentiment"][i]).max() < 1e-5
+        assert np.abs(alone["sentiment"][0] - beside["sentiment"][i]).max() < 1e-5
 
 
 def test_a_training_that_was_stopped_ends_the_same(data: Path, checkpoint: Path, base: Path, tmp_path: Path) -> None:
@@ -343,8 +344,43 @@ def test_a_student_learns_from_its_teacher(base: Path, data: Path, tmp_path: Pat
         )  # fmt: skip
 
 
+def test_a_network_learns_from_one_like_itself(base: Path, data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(str(data / "recipe.toml"))
+    leaning = recipe.heads["sentiment"].model_copy(update={"lean": {"neutral": 3.0}})
+    recipe = recipe.model_copy(update={"heads": {**recipe.heads, "sentiment": leaning}})
+    again = many.build(
+        recipe, data, tmp_path / "again", checkpoint=checkpoint, naming=many.Naming("again", "1", ""),
+        settings=SETTINGS, progress=lambda *_: None, teachers=[str(base)],
+    )  # fmt: skip
+    answer: Any = open_bundle(again).predict(["love train 3", "awful train 3", "Omar likes game"])
+    assert [int(row.argmax()) for row in answer["sentiment"][:2]] == [2, 0]  # leant once: the teacher leans as it does
+    assert [label for _, _, label, _ in answer["entities"][2]] == ["person"]
+    kept = torch.load(again / many.WORK / many.WEIGHTS, weights_only=True)["heads.sentiment.bias"]
+    assert float(kept[1] - kept[[0, 2]].mean()) < -1.5  # what is kept for later builds does not lean
+    assert list((again / many.WORK).glob("said-small@1-*.npz"))
+
+
+def test_a_head_keeps_a_share_of_what_only_a_teacher_says(checkpoint: Path) -> None:
+    heads = {
+        "sentiment": HeadSpec(labels=("negative", "positive"), taught=0.25),
+        "entities": HeadSpec(labels=("O", "B-person", "I-person"), kind="spans", taught=0.0),
+    }
+    tokenizer = many.read_tokenizer(checkpoint)
+    tagged = {"entities": [(0, 4, "B-person")]}
+    examples = [Example("Anna", {"sentiment": {"positive": 1.0}}, tags=tagged), *(Example("so") for _ in range(999))]
+    before = encode(examples, heads, tokenizer)
+    said: Any = {"sentiment": np.full((1000, 2), 0.5, np.float32), "entities": [[] for _ in range(1000)]}
+    mixed = distilled(before, examples, said, heads, tokenizer, hard=0.5)
+    assert mixed.known["sentiment"].all()
+    assert len(mixed.tags["entities"]) == 1000
+    kept = thinned(mixed, before, heads, seed=1)
+    assert kept.known["sentiment"][0]
+    assert 200 < kept.known["sentiment"].sum() < 300
+    assert list(kept.tags["entities"]) == [0]
+
+
 def test_several_teachers_are_heard_as_one() -> None:
-    said = many.together(
+    said = together(
         [
             {"mood": np.array([[0.2, 0.8]]), "entities": [[(0, 1, "person", 0.9)]]},
             {"mood": np.array([[0.6, 0.4]]), "entities": [[]]},

@@ -47,7 +47,7 @@ def floats(given: Any) -> "np.ndarray[Any, np.dtype[np.float32]]":
     return given
 
 
-MOST_BY_BFLOAT16 = 0.04
+MOST_BY_RUNTIME = 0.04
 
 
 def test_heads_and_size(name: str) -> None:
@@ -94,7 +94,7 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(name: str, runtime: str, mo
                 assert np.abs(floats(alone[head])[0] - floats(together[head])[i]).max() < most
 
 
-def test_bfloat16_changes_little(name: str) -> None:
+def test_the_runtime_changes_little(name: str) -> None:
     pytest.importorskip("openvino")
     rows = [json.loads(line)["text"] for line in (CASES / "complaints.jsonl").read_text().splitlines()]
     plain, fast = (load(f"bundled:{name}?runtime={runtime}") for runtime in ("onnxruntime", "openvino"))
@@ -103,7 +103,7 @@ def test_bfloat16_changes_little(name: str) -> None:
     for head in plain.heads:
         if head != "entities":
             difference = np.abs(floats(one[head]) - floats(two[head])).max()
-            assert difference < MOST_BY_BFLOAT16, head  # as docs/models.md says
+            assert difference < MOST_BY_RUNTIME, head  # as docs/models.md says
 
 
 def test_complaints_are_told_apart(name: str) -> None:
@@ -120,13 +120,15 @@ def test_every_category_is_reached(name: str) -> None:
     model = load(f"bundled:{name}")
     p = floats(model.predict(clean([row["text"] for row in rows], model.profile))["category"])
     answers = [model.heads["category"][i] for i in p.argmax(axis=1)]
+    right = sum(row["category"] == answer for row, answer in zip(rows, answers, strict=True))
+    assert right / len(rows) >= FLOORS[name]["category"]
     reached = {row["category"] for row, answer in zip(rows, answers, strict=True) if answer == row["category"]}
     assert reached == set(model.heads["category"])
 
 
 FLOORS = {
-    "base": {"complaint": 0.78, "sentiment": 0.70},
-    "fast": {"complaint": 0.73, "sentiment": 0.67},
+    "base": {"complaint": 0.82, "category": 0.80, "sentiment": 0.70},
+    "fast": {"complaint": 0.73, "category": 0.66, "sentiment": 0.67},
 }
 """What they reached when they were made, less what another machine's rounding may take: see their cards."""
 

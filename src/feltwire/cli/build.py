@@ -22,7 +22,9 @@ def build(
     teacher: Annotated[
         list[str] | None,
         typer.Option(
-            "--teacher", metavar="MODEL", help="Instead: distil this model, or the mean of several, into a small one."
+            "--teacher",
+            metavar="MODEL",
+            help="Learn from this model too, or from the mean of several; without --checkpoint, a small network does.",
         ),
     ] = None,
     start: Annotated[
@@ -54,11 +56,12 @@ def build(
     \b
       feltwire build base ./sets --checkpoint ./all-MiniLM-L6-v2 --out ./base
       feltwire build base ./sets --teacher ./base --passes 8 --batch-rows 256 --out ./fast
+      feltwire build base ./sets --checkpoint ./all-MiniLM-L6-v2 --teacher ./base --out ./better
 
     Interrupted, the same command goes on where it was.
     """
-    if (checkpoint is None) == (not teacher):
-        raise ConfigError("build: give either --checkpoint, to fine-tune an encoder, or --teacher, to distil a model")
+    if checkpoint is None and not teacher:
+        raise ConfigError("build: give --checkpoint, to fine-tune an encoder, or --teacher, to distil a model, or both")
     from feltwire.lab import many
     from feltwire.lab.multitask import Settings
     from feltwire.lab.recipe import read_recipe
@@ -74,7 +77,7 @@ def build(
             settings = replace(settings, rate=rate, head_rate=rate / settings.rate * settings.head_rate)
             many.build(
                 read, data.expanduser(), out, checkpoint=checkpoint.expanduser(), naming=naming, settings=settings,
-                progress=progress, start=begin,
+                progress=progress, start=begin, teachers=teacher or (),
             )  # fmt: skip
         else:
             settings = replace(settings, head_rate=rate or many.STUDENT_RATE)

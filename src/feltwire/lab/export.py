@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 
 from feltwire.lab.notes import without_notes
+from feltwire.lab.quantise import Feed, quantise, to_int8
 from feltwire.lab.recipe import HeadSpec
 from feltwire.models._bundle import GRAPH, TOKENIZER
 
@@ -28,8 +29,12 @@ def write_graph(
     *,
     max_tokens: int,
     inputs: Sequence[str] = _INPUTS,
+    feeds: Sequence[Feed] = (),
 ) -> None:
-    """Write `model.onnx` and `tokenizer.json`: the heads that are no helpers, for any number of rows and tokens."""
+    """Write `model.onnx` and `tokenizer.json`: the heads that are no helpers, for any number of rows and tokens.
+
+    With `feeds`, inputs of single texts, the large products are in eight bits (see `quantise`).
+    """
     names = [name for name, head in heads.items() if not head.helper]
     model.eval()
     ids = torch.randint(5, 50, (2, 9))
@@ -47,7 +52,10 @@ def write_graph(
             dynamic_shapes=(({0: rows, 1: tokens},) * len(inputs),),  # one entry for `*inputs`
             opset_version=_OPSET,
         )
-    graph = compress(program.model_proto)
+    graph = program.model_proto
+    if feeds:
+        quantise(graph, feeds)
+    graph = compress(graph)
     onnx.checker.check_model(graph)
     (folder / GRAPH).write_bytes(without_notes(graph))
     tokenizer.save(str(folder / TOKENIZER))
@@ -110,15 +118,8 @@ def _axis(node: Any) -> int:
     return 0 if turned else 1
 
 
-def _int8(weights: Any, axis: int) -> tuple[Any, Any]:
-    """(int8, float32 scales along `axis`): the nearest multiples, 127 steps to each side."""
-    most = np.abs(weights).max(axis=1 - axis, keepdims=True)
-    scale = np.where(most > 0, most / 127, 1).astype(np.float32)
-    return np.rint(weights / scale).astype(np.int8), scale
-
-
 def _unpacked(name: str, weights: Any, axis: int, stored: list[Any]) -> list[Any]:
-    packed, scale = _int8(weights, axis)
+    packed, scale = to_int8(weights, axis)
     stored += [numpy_helper.from_array(packed, f"{name}.int8"), numpy_helper.from_array(scale, f"{name}.scale")]
     return [
         helper.make_node("Cast", [f"{name}.int8"], [f"{name}.cast"], to=TensorProto.FLOAT),
@@ -130,7 +131,7 @@ def _gather(node: Any, weights: Any, stored: list[Any], done: dict[str, str]) ->
     """Rows are looked up in eight bits, and only they are unpacked."""
     name, rows = node.input[0], node.input[1]
     if name not in done:
-        packed, scale = _int8(weights, 0)
+        packed, scale = to_int8(weights, 0)
         stored += [numpy_helper.from_array(packed, f"{name}.int8"), numpy_helper.from_array(scale, f"{name}.scale")]
         done[name] = name
     out = node.output[0]

@@ -1,7 +1,5 @@
 """Build a bundle with many heads: gather, train (or distil), calibrate, judge, describe."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from feltwire.errors import ConfigError
+from feltwire.interfaces import Model
 from feltwire.lab import many_card
 from feltwire.lab.batches import Encoded, encode
 from feltwire.lab.encoder import ManyHeads, start_encoder
@@ -20,19 +19,23 @@ from feltwire.lab.examples import Example, Examples, gather
 from feltwire.lab.export import write_graph
 from feltwire.lab.judge import answers, judge, temperature
 from feltwire.lab.multitask import Progress, Settings, train
+from feltwire.lab.quantise import Feed
 from feltwire.lab.recipe import HeadSpec, Recipe
-from feltwire.lab.student import Student, distilled
+from feltwire.lab.student import Student
+from feltwire.lab.teaching import as_taught, ask, distilled, known, load_teachers, thinned
+from feltwire.lab.words import with_words
 from feltwire.models._bundle import GRAPH, SCHEMA_VERSION, TOKENIZER, Manifest, sha256, write_manifest
+from feltwire.models._case import case_types
 from feltwire.models._formats import open_bundle
-from feltwire.scoring import load
 from feltwire.text import clean
 
 WORK: Final = "work"
 WEIGHTS: Final = "weights.pt"
 _TRAIN_TOKENS: Final = 72  # a longer text is cut in training: few are
 STUDENT_RATE: Final = 2e-3
-_HARD: Final = 0.3  # the share of people's labels in what a student learns
-_CHUNK: Final = 4_096
+_HARD: Final = 0.3  # the share of people's labels in what a student learns …
+_HARD_EQUAL: Final = 0.5  # … and in what a network learns from one of its own size
+_CALIBRATING: Final = 300  # texts by which the ranges of eight-bit products are found
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +68,50 @@ def build(
     settings: Settings,
     progress: Progress,
     start: Start | None = None,
+    teachers: Sequence[str] = (),
 ) -> Path:
     """Fine-tune the encoder in `checkpoint` by the recipe and write the bundle into `out`.
 
-    Started again with the same arguments, it goes on where it was. Raises ConfigError for what is missing.
+    With `teachers` (URIs) it learns half by what these say. Started again with the same arguments, it goes on where it
+    was. Raises ConfigError for what is missing.
     """
-    settings = replace(settings, dropout=recipe.dropout, masked=recipe.masked, smoothing=recipe.smoothing)
+    smoothing = 0.0 if teachers else recipe.smoothing  # what a teacher says is smooth
+    settings = replace(settings, dropout=recipe.dropout, masked=recipe.masked, smoothing=smoothing)
+    heads = recipe.heads
+    own = {name: head for name, head in heads.items() if not head.helper}
+    guides = load_teachers(teachers, own)
     examples = gather(recipe, data)
     tokenizer = read_tokenizer(checkpoint)
     encoded = encode(examples.train, recipe.heads, tokenizer)
+    if teachers:
+        encoded = _taught(
+            encoded, own, examples, tokenizer, guides=guides, work=out / WORK, seed=settings.seed, progress=progress
+        )
+        heads = {name: head if head.helper else as_taught(head) for name, head in heads.items()}
     torch.manual_seed(settings.seed)
-    model = ManyHeads(start_encoder(checkpoint, settings.dropout), recipe.heads)
-    _train(model, encoded, recipe.heads, tokenizer, out, settings=settings, progress=progress, start=start)
+    model = ManyHeads(start_encoder(checkpoint, settings.dropout), heads)
+    lean = recipe.heads if teachers else {}  # a teacher leans already
+    _train(model, encoded, heads, tokenizer, out, settings=settings, progress=progress, start=start, learned_lean=lean)
     _lean(model, recipe.heads)
     return finish(model, recipe, examples, tokenizer, out, naming=naming, settings=settings, token_types="case")
+
+
+def _taught(
+    encoded: Encoded,
+    own: Mapping[str, HeadSpec],
+    examples: Examples,
+    tokenizer: Tokenizer,
+    *,
+    guides: Sequence[Model],
+    work: Path,
+    seed: int,
+    progress: Progress,
+) -> Encoded:
+    """The examples with what the teachers say of them, for the heads `own`, which are no helpers."""
+    texts = [known(example, own) for example in examples.train]
+    said = ask(guides, texts, work, progress)
+    mixed = distilled(encoded, texts, said, own, tokenizer, hard=_HARD_EQUAL)
+    return thinned(mixed, encoded, own, seed)
 
 
 def distil(
@@ -97,18 +130,12 @@ def distil(
     Of several, the student learns the mean of their probabilities, and the entities of the first, whose tokenizer
     it has. Raises ConfigError for a teacher without the recipe's heads and labels.
     """
+    heads = {name: as_taught(head) for name, head in recipe.heads.items() if not head.helper}
+    guides = load_teachers(teachers, heads)
     examples = gather(recipe, data)
-    heads = {name: _unadjusted(head) for name, head in recipe.heads.items() if not head.helper}
-    guides = [load(teacher) for teacher in teachers]
-    for teacher, guide in zip(teachers, guides, strict=True):
-        for name, head in heads.items():
-            if name not in guide.heads or (head.kind != "spans" and tuple(guide.heads[name]) != head.labels):
-                raise ConfigError(
-                    f"the teacher {teacher} has no head {name} with the recipe's {len(head.labels)} labels"
-                )
     tokenizer = read_tokenizer(_folder(guides[0]))
-    texts = [_known(example, heads) for example in (*examples.train, *_unlabelled(recipe, data, examples))]
-    said = together([_said(guide, texts, out / WORK, progress) for guide in guides])
+    texts = [known(example, heads) for example in (*examples.train, *_unlabelled(recipe, data, examples))]
+    said = ask(guides, texts, out / WORK, progress)
     encoded = distilled(encode(texts, heads, tokenizer), texts, said, heads, tokenizer, hard=_HARD)
     torch.manual_seed(settings.seed)
     model = Student(tokenizer.get_vocab_size(), heads)
@@ -127,12 +154,14 @@ def _train(
     settings: Settings,
     progress: Progress,
     start: Start | None,
+    learned_lean: Mapping[str, HeadSpec] | None = None,
 ) -> None:
-    """Train in place, from earlier builds where there are some, and keep the weights for later ones."""
+    """Train in place, from earlier builds where there are some, and keep the weights, which lean nowhere, for later."""
     before = None if start is None else _mean([_weights(folder, model) for folder in start.folders])
     if before is not None:
         model.load_state_dict(before)
     train(model, encoded, heads, tokenizer, out / WORK, settings=settings, progress=progress)
+    _lean(model, learned_lean or {}, -1.0)
     if start is not None and before is not None:
         model.load_state_dict(_mean([before, model.state_dict()], [start.keep, 1 - start.keep]))
     torch.save(model.state_dict(), out / WORK / WEIGHTS)
@@ -152,7 +181,9 @@ def finish(
     """Write the files, fit a temperature for every head, judge what is served, and write the card."""
     out.mkdir(parents=True, exist_ok=True)
     inputs = ("input_ids", "attention_mask", "token_type_ids")[: 3 if token_types == "case" else 2]
-    write_graph(model, recipe.heads, tokenizer, out, max_tokens=recipe.max_tokens, inputs=inputs)
+    feeds = _feeds(examples, tokenizer, inputs)
+    model = with_words(model, recipe.heads, examples.train, tokenizer)
+    write_graph(model, recipe.heads, tokenizer, out, max_tokens=recipe.max_tokens, inputs=inputs, feeds=feeds)
     manifest = _manifest(recipe, examples, naming, token_types, out)
     write_manifest(out, manifest)
     bundle = open_bundle(out, threads=settings.threads, runtime="onnxruntime")
@@ -172,6 +203,16 @@ def finish(
     write_manifest(out, manifest)
     many_card.write(out, manifest, examples, figures, asdict(settings))
     return out
+
+
+def _feeds(examples: Examples, tokenizer: Tokenizer, inputs: Sequence[str]) -> list[Feed]:
+    """Some of the texts, from all sets, as inputs of the graph."""
+    texts = [example.text for example in examples.train[:: max(1, len(examples.train) // _CALIBRATING)]]
+    feeds: list[Feed] = []
+    for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True):
+        given = (encoding.ids, [1] * len(encoding.ids), case_types(text, encoding))
+        feeds.append({name: np.array([one], np.int64) for name, one in zip(inputs, given, strict=False)})
+    return feeds
 
 
 def read_tokenizer(checkpoint: Path) -> Tokenizer:
@@ -208,23 +249,12 @@ def _mean(weights: Sequence[Mapping[str, Any]], shares: Sequence[float] | None =
     }
 
 
-def _lean(model: Any, heads: Mapping[str, HeadSpec]) -> None:
-    """Add what the recipe says to the logits of single labels."""
+def _lean(model: Any, heads: Mapping[str, HeadSpec], share: float = 1.0) -> None:
+    """Add `share` of what the recipe says to the logits of single labels."""
     with torch.no_grad():
         for name, head in heads.items():
             for label, shift in head.lean.items():
-                model.heads[name].bias[head.labels.index(label)] += shift
-
-
-def _unadjusted(head: HeadSpec) -> HeadSpec:
-    """A head without adjustment: what a teacher says is adjusted already."""
-    return head.model_copy(update={"adjust": 0.0})
-
-
-def _known(example: Example, heads: Mapping[str, HeadSpec]) -> Example:
-    """An example with what it says of these heads alone."""
-    shares = {name: part for name, part in example.shares.items() if name in heads}
-    return replace(example, shares=shares, tags={name: part for name, part in example.tags.items() if name in heads})
+                model.heads[name].bias[head.labels.index(label)] += share * shift
 
 
 def _unlabelled(recipe: Recipe, data: Path, examples: Examples) -> list[Example]:
@@ -235,39 +265,6 @@ def _unlabelled(recipe: Recipe, data: Path, examples: Examples) -> list[Example]
         texts = pq.read_table(data / name, columns=["text"])["text"].to_pylist()
         found |= dict.fromkeys(clean([text or "" for text in texts], recipe.profile))
     return [Example(text) for text in found if text and text not in held]
-
-
-def _said(guide: Any, examples: Sequence[Example], work: Path, progress: Progress) -> dict[str, Any]:
-    """What the teacher says of all texts; kept in the work folder by teacher and texts, for it takes its time."""
-    work.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list[Any]] = {}
-    for start in range(0, len(examples), _CHUNK):
-        texts = [example.text for example in examples[start : start + _CHUNK]]
-        digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
-        shares, spans = work / f"said-{guide.name}-{digest}.npz", work / f"said-{guide.name}-{digest}.json"
-        if not spans.is_file():
-            answer = {name: given for name, given in guide.predict(texts).items() if name in guide.heads}
-            classes = {name: given.astype(np.float16) for name, given in answer.items() if not isinstance(given, list)}
-            np.savez(shares, **classes)
-            spans.write_text(json.dumps({name: given for name, given in answer.items() if isinstance(given, list)}))
-        with np.load(shares, allow_pickle=False) as kept:
-            for name in kept.files:
-                found.setdefault(name, []).append(kept[name].astype(np.float32))
-        for name, given in json.loads(spans.read_bytes()).items():
-            found.setdefault(name, []).append(given)
-        progress("ask the teacher", min(1.0, (start + _CHUNK) / len(examples)), {})
-    return {
-        name: [row for part in parts for row in part] if isinstance(parts[0], list) else np.concatenate(parts)
-        for name, parts in found.items()
-    }
-
-
-def together(said: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The mean of what several teachers say; spans are the first's."""
-    return {
-        name: first if isinstance(first, list) else np.mean([one[name] for one in said], axis=0)
-        for name, first in said[0].items()
-    }
 
 
 def _folder(guide: Any) -> Path:

@@ -21,7 +21,9 @@ class HeadSpec(BaseModel):
     weight: float = 1.0  # of its loss
     adjust: float = 0.0  # how much of the labels' frequencies is taken out (Menon et al. 2021, logit adjustment)
     lean: dict[str, float] = {}  # what is added to these labels' logits once the model is trained
+    words: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the share of a linear part over tokens in its logits
     floor: float = 0.0  # see models/_bundle.py
+    taught: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the texts without labels, the share a teacher labels
     helper: bool = False  # it only teaches the encoder, and is left out of the bundle
 
 

@@ -1,22 +1,15 @@
 """The small network for firehose rates: token embeddings, two convolutions over neighbours, all heads.
 
-It learns what a larger model says of every text, beside what people said of some (Hinton et al. 2015, distillation).
+It learns from a larger model, see `teaching`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
-from feltwire.interfaces import Predictions
-from feltwire.lab.batches import IGNORED, Encoded
-from feltwire.lab.examples import Example
 from feltwire.lab.recipe import HeadSpec
-from feltwire.models._bundle import OUTSIDE
 
 EMBEDDING: Final = 128
 STATES: Final = 160
@@ -65,71 +58,3 @@ def _neighbours(states: Any, step: int) -> Any:
     tokens = states.shape[1]
     wide = nn.functional.pad(states, (0, 0, step, step))
     return torch.cat([wide[:, :tokens], states, wide[:, 2 * step :]], dim=-1)
-
-
-def distilled(
-    encoded: Encoded,
-    examples: Sequence[Example],
-    said: Predictions,
-    heads: Mapping[str, HeadSpec],
-    tokenizer: Tokenizer,
-    *,
-    hard: float,
-) -> Encoded:
-    """The examples with what a teacher says of all of them: (1 - hard) of its probabilities and `hard` of people's.
-
-    A row on which people decided between some labels alone keeps the teacher's share of the others.
-    """
-    targets, known, allowed, tags = (
-        dict(encoded.targets),
-        dict(encoded.known),
-        dict(encoded.allowed),
-        dict(encoded.tags),
-    )
-    for name, head in heads.items():
-        given = said[name]
-        if isinstance(given, list):
-            tags[name] = encoded.tags[name] | _tagged(examples, given, head.labels, tokenizer, encoded.tags[name])
-            known[name] = np.ones(len(encoded), np.bool_)
-            continue
-        teacher = given / given.sum(axis=1, keepdims=True) if head.kind == "classes" else given
-        theirs = encoded.targets[name]
-        among = encoded.allowed[name]
-        theirs = np.where(among, theirs * (teacher * among).sum(axis=1, keepdims=True), teacher)
-        mixed = (1 - hard) * teacher + hard * theirs
-        targets[name] = np.where(encoded.known[name][:, None], mixed, teacher).astype(np.float32)
-        known[name] = np.ones(len(encoded), np.bool_)
-        allowed[name] = np.ones_like(among)
-    return replace(encoded, targets=targets, known=known, allowed=allowed, tags=tags)
-
-
-def _tagged(
-    examples: Sequence[Example],
-    spans: Sequence[Any],
-    labels: Sequence[str],
-    tokenizer: Tokenizer,
-    sure: Mapping[int, Any],
-) -> dict[int, Any]:
-    """The teacher's spans as a tag a token, for the rows that people did not tag."""
-    found = {}
-    rows = [row for row in range(len(examples)) if row not in sure]
-    for start in range(0, len(rows), 4_096):
-        part = rows[start : start + 4_096]
-        for row, encoding in zip(part, tokenizer.encode_batch([examples[i].text for i in part]), strict=True):
-            found[row] = _tags(encoding, spans[row], labels)
-    return found
-
-
-def _tags(encoding: Any, spans: Sequence[tuple[int, int, str, float]], labels: Sequence[str]) -> Any:
-    tags = np.full(len(encoding.ids), IGNORED, np.int64)
-    outside = labels.index(OUTSIDE)
-    places, last = encoding.offsets if spans else None, None
-    for i, word in enumerate(encoding.word_ids):
-        if word is None or word == last:
-            continue
-        last = word
-        tags[i] = outside
-        for first, end, label, _ in spans:
-            if places is not None and first <= places[i][0] < end:
-                tags[i] = labels.index(f"{'B' if places[i][0] == first else 'I'}-{label}")
-    return tags
