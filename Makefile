@@ -5,6 +5,9 @@ UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo .venv/bin/uv)
 PINS = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command 'make pins'
 
+# Some images forbid Python to keep what it has compiled: every process would then compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo run lint check test prove bench pins clean
 FAST = $(BIN)/python -m pytest -q -n auto -m "not slow and not prove"
