@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ def _workers(child: Child, count: int) -> list[int]:
     raise AssertionError(f"{child.helpers()} are no {count} workers")
 
 
+def _kill(workers: Sequence[int]) -> int:
+    """Kill them; how many there still were: where one has died, the pool ends the others."""
+    killed = 0
+    for worker in workers:
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+            killed += 1
+    return killed
+
+
 def test_killed_worker_processes(tmp_path: Path, inbox: Path, record_property: Callable[[str, object], None]) -> None:
     """Worker processes killed under load, while starting and while idle: the engine starts others, nothing is lost."""
     story = Story(SEED)
@@ -40,18 +51,13 @@ def test_killed_worker_processes(tmp_path: Path, inbox: Path, record_property: C
     job = {"plan": _plan(tmp_path, source, processes=2), "patch": {"chunk_rows": 100}}
     kills = 0
     with started(tmp_path, job) as child:
-        os.kill(_workers(child, 1)[0], signal.SIGKILL)  # while it starts
-        kills += 1
+        kills += _kill(_workers(child, 1)[:1])  # while it starts
         for _ in range(2):
             child.until(lambda progress: progress["lag"] > 0)
-            for worker in _workers(child, 1):
-                os.kill(worker, signal.SIGKILL)
-                kills += 1
+            kills += _kill(_workers(child, 1))
             time.sleep(1.0)
         child.until(lambda progress: progress["processed"] == 1500)
-        for worker in _workers(child, 1):  # with nothing under way
-            os.kill(worker, signal.SIGKILL)
-            kills += 1
+        kills += _kill(_workers(child, 1))  # with nothing under way
         time.sleep(0.5)
         assert child.process.poll() is None, child.errors()
         report = child.stop()
@@ -77,8 +83,7 @@ def test_a_worker_that_dies_idle(tmp_path: Path, inbox: Path) -> None:
             with started(tmp_path, {"plan": log_plan}) as ingest:
                 ingest.report()
             child.until(lambda progress, end=300 * (number + 1): progress["processed"] == end)  # type: ignore[misc]
-            for worker in _workers(child, 1):
-                os.kill(worker, signal.SIGKILL)
+            _kill(_workers(child, 1))
             time.sleep(0.3)
         assert child.stop()["code"] == 0
     assert_exact(tmp_path / "lake", tmp_path / "log.db", story.truth)

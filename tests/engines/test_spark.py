@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from pyspark import cloudpickle
+from pyspark import SparkContext, cloudpickle
 from pyspark.sql import SparkSession
 from tests.conftest import PROVING
 from tests.engines.children import Child, polling, started
@@ -61,7 +61,11 @@ def cluster(java: None) -> Iterator[SparkSession]:
 
 def _spark(given: dict[str, str]) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    kinesis_server.endpoint()  # its credentials stand in the environment, which executors inherit
+    kinesis_server.endpoint()  # its credentials stand in the environment, which Spark's own process inherits
+    if SparkContext._gateway is not None:  # begun by an earlier test, without them
+        SparkContext._gateway.shutdown()
+        SparkContext._gateway.proc.communicate()  # without its input it ends
+        SparkContext._gateway = SparkContext._jvm = None
     builder = SparkSession.builder.master("local[2,4]").appName("tests")
     given = {
         "spark.ui.enabled": "false",

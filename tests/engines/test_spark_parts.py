@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyspark.sql.streaming.datasource import ReadAllAvailable
 
 from feltwire import errors, registry, schema
-from feltwire.engines import _spark_session
+from feltwire.engines import _spark_session, spark
 from feltwire.engines._commit import Committer
 from feltwire.engines._opened import Opened
 from feltwire.engines._spark_log import FeltwireLogReader, Job, read_span, shared_out
@@ -104,6 +105,57 @@ def test_spans_cover_a_batch_without_gap_or_overlap() -> None:
     assert spans == [Span(0, 7, 3_007), Span(0, 3_007, 6_007), Span(0, 6_007, 8_007), Span(1, 0, 500)]
     assert _reader().partitions({"0": 7}, {"0": 7}) == []
     assert len(_reader().partitions({"0": 0}, {"0": 1_500})) == 2  # small batches are spread too
+
+
+def test_what_is_read_once_is_fixed_when_the_log_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that is away when a run of what stands in it begins is waited for, and what comes later is not read."""
+    answers: Iterator[Position | LogError] = iter([LogError("away"), {0: 5, 1: 0}, {0: 9, 1: 9}])
+
+    class Log:
+        def ends(self) -> Position:
+            answer = next(answers)
+            if isinstance(answer, LogError):
+                raise answer
+            return answer
+
+    monkeypatch.setattr(Job, "open_log", lambda _: Log())
+    reader = _reader()
+    reader.prepareForTriggerAvailableNow()
+    start = {"0": 0, "1": 0}
+    assert reader.latestOffset(start, ReadAllAvailable()) == start
+    assert reader.latestOffset(start, ReadAllAvailable()) == {"0": 5, "1": 0}
+    assert reader.latestOffset({"0": 5, "1": 0}, ReadAllAvailable()) == {"0": 5, "1": 0}
+
+
+TRACEBACK = """[PYTHON_ERROR] Failed when it planned: Traceback (most recent call last):
+  File "a.py", line 3, in ends
+    raise LogError("first")
+feltwire.errors.LogError: first
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "b.py", line 4, in plan
+    one()
+feltwire.errors.ConfigError: no credentials
+
+\tat org.apache.spark.Planner.plan(Planner.scala:1)
+Caused by: java.io.IOException: the pipe is broken
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (TRACEBACK, "feltwire.errors.ConfigError: no credentials"),
+        ("[X] failed\n\tat a.B\nCaused by: one\n\tat c.D\nCaused by: two\n\tat e.F", "two"),
+        ("[X] failed\n\tat a.B", "[X] failed"),
+        ("[X] failed: Traceback (most recent call last):", "[X] failed: Traceback (most recent call last):"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_the_cause_of_a_failure_is_one_line(said: str, cause: str) -> None:
+    assert spark._cause(RuntimeError(said)) == cause
 
 
 def test_what_was_done_survives_the_way(logged: pa.RecordBatch, lake: Location, pipeline: Pipeline) -> None:

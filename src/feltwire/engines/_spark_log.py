@@ -104,6 +104,7 @@ class FeltwireLogReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def __init__(self, job: Job) -> None:
         self._job = job
         self._target: Position | None = None
+        self._fixed = False  # the target, once it is known
 
     def initialOffset(self) -> dict[str, int]:  # noqa: N802
         """Where the lake's posts are. Asked as often as Spark likes: nothing is changed by it."""
@@ -119,17 +120,19 @@ class FeltwireLogReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def latestOffset(self, start: dict[str, int], limit: ReadLimit) -> dict[str, int]:  # noqa: N802
         """How far the next batch goes; `start` itself while there is nothing new, or the log cannot be asked."""
         try:
-            ends = self._job.open_log().ends() if self._target is None else self._target
+            ends = self._target or self._job.open_log().ends()
         except RetryableError:  # the driver sees it too, and says so
             return start
+        if self._fixed:
+            self._target = ends
         waiting = {p: max(0, ends.get(int(p), 0) - offset) for p, offset in start.items()}
         rows = limit.max_rows if isinstance(limit, ReadMaxRows) else None
         shares = waiting if rows is None or isinstance(limit, ReadAllAvailable) else shared_out(waiting, rows)
         return {p: offset + shares[p] for p, offset in start.items()}
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
-        """What stands in the log now is what is read."""
-        self._target = self._job.open_log().ends()
+        """What stands in the log when it is asked first is what is read: now, or when it is in reach again."""
+        self._fixed = True
 
     def partitions(self, start: dict[str, int], end: dict[str, int]) -> list[SpanPartition]:
         """Spans of about the same size, for all that run at a time."""

@@ -367,7 +367,10 @@ class SparkProcessing:
 
 
 def _cause(error: BaseException) -> str:
-    """What failed in Spark: the last cause that it names, without the stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes[-1] if causes else lines[0] if lines else type(error).__name__)[:300]
+    """What failed in Spark, without the stack: the last error of Python that it names, else the last cause."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    ends = [at for at, line in enumerate(lines) if line.rstrip().endswith("Traceback (most recent call last):")]
+    raised = [next((line for line in lines[at + 1 :] if not line[0].isspace()), "") for at in ends]
+    causes = [line.strip().removeprefix("Caused by: ") for line in lines if line.strip().startswith("Caused by: ")]
+    told = [*(line.strip() for line in lines[:1]), *causes, *filter(None, raised)]
+    return (told[-1] if told else type(error).__name__)[:300]
