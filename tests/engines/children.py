@@ -71,8 +71,9 @@ class Child:
         raise AssertionError(f"not within {timeout_s} s; last came {self.observed()[-1:]}; {self.errors()}")
 
     def errors(self) -> str:
-        """The end of what it wrote to stderr."""
-        return self._errors.read_text(errors="replace")[-4000:]
+        """The end of what it wrote to stderr, and its report if there is one."""
+        report = self._report.read_text() if self._report.exists() else ""
+        return self._errors.read_text(errors="replace")[-4000:] + report
 
     def helpers(self) -> list[int]:
         """The processes of its session that are alive, itself aside."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -280,3 +281,16 @@ def test_scram_over_tls(absent: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert "\n" not in str(refused.value)
     finally:
         broker.kill()
+
+
+def test_a_log_that_several_make_at_once_can_be_used_by_each(broker: Broker) -> None:
+    """Whoever finds the topic that another has just made waits until it has its leaders."""
+
+    def open_and_ask(uri: str) -> int:
+        with registry.create("logs", uri) as log:
+            return len(log.ends()) + len(log.begins())
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(5):
+            uri = broker.uri(f"at-once-{number}?partitions=16")
+            assert list(threads.map(open_and_ask, [uri] * 4)) == [32] * 4

@@ -131,8 +131,12 @@ class Cluster:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
             self._admin = AdminClient(self.config, logger=logger)  # the old one remembers that there was no such topic
+        self.wait_for(topic, partitions)
+
+    def wait_for(self, topic: str, partitions: int) -> None:
+        """Return once a topic, maybe just made, can be used: each broker hears of it in its own time. Raises LogError."""
         deadline = time.monotonic() + TIMEOUT_S
-        while True:  # each broker hears of it in its own time
+        while True:
             try:
                 self.offsets(topic, range(partitions))
                 return

@@ -287,6 +287,7 @@ class KafkaLog:
             if found is None:
                 raise LogError(f"the topic {name} at {self._cluster.brokers} was made and is not there yet")
         identity, partitions = found
+        self._cluster.wait_for(name, partitions)
         if "partitions" in options.model_fields_set and options.decoder is None and options.partitions > partitions:
             raise ConfigError(
                 f"log 'kafka': partitions = {options.partitions}: the topic {name} has {partitions}; leave the option "
@@ -325,6 +326,7 @@ class KafkaLog:
             found = self._cluster.identity(name)
         if found is None:
             raise LogError(f"the topic {name} at {self._cluster.brokers} was made and is not there yet")
+        self._cluster.wait_for(name, found[1])
         return Topic(self._cluster, name, *found)
 
 
