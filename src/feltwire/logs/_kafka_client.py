@@ -134,7 +134,7 @@ class Cluster:
         self.wait_for(topic, partitions)
 
     def wait_for(self, topic: str, partitions: int) -> None:
-        """Return once a topic, maybe just made, can be used: each broker hears of it in its own time. Raises LogError."""
+        """Return once a topic that may be new can be used: brokers hear of it in their own time. Raises LogError."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
