@@ -448,8 +448,10 @@ def test_resharded_under_a_running_engine(
     }
     with started(tmp_path, {"plan": plan, "patch": {"chunk_rows": 200}}) as child:
         for number, step in enumerate((server.split, server.split, server.merge)):
-            reached = (child.observed() or [{"processed": 0}])[-1]["processed"]
-            story.write(inbox / f"{number}.jsonl", 800)
+            story.write(inbox / f"{number}-first.jsonl", 400)
+            child.until(partial(_has_received, story.truth))  # the writer knows of all shards now
+            reached = child.observed()[-1]["processed"]
+            story.write(inbox / f"{number}-then.jsonl", 400)
             child.until(partial(_beyond, reached))
             step(stream)
         story.write(inbox / "last.jsonl", 400)

@@ -282,12 +282,10 @@ class KafkaLog:
                 "retention.ms": str(retention_ms),
                 "max.message.bytes": str(MAX_MESSAGE_BYTES),
             }
-            self._cluster.create(name, partitions=options.partitions, replication=options.replication, config=config)
-            found = self._cluster.identity(name)
-            if found is None:
-                raise LogError(f"the topic {name} at {self._cluster.brokers} was made and is not there yet")
-        identity, partitions = found
-        self._cluster.wait_for(name, partitions)
+            identity, partitions = self._made(name, options.partitions, config)
+        else:
+            identity, partitions = found
+            self._cluster.wait_for(name, partitions)
         if "partitions" in options.model_fields_set and options.decoder is None and options.partitions > partitions:
             raise ConfigError(
                 f"log 'kafka': partitions = {options.partitions}: the topic {name} has {partitions}; leave the option "
@@ -322,12 +320,17 @@ class KafkaLog:
         if found is None and not self._options.create:
             raise ConfigError(f"log 'kafka': beside the topic there is no topic {name!r}: was nothing ingested yet?")
         if found is None:
-            self._cluster.create(name, partitions=1, replication=self._options.replication, config=config)
-            found = self._cluster.identity(name)
-        if found is None:
-            raise LogError(f"the topic {name} at {self._cluster.brokers} was made and is not there yet")
+            return Topic(self._cluster, name, *self._made(name, 1, config))
         self._cluster.wait_for(name, found[1])
         return Topic(self._cluster, name, *found)
+
+    def _made(self, name: str, partitions: int, config: dict[str, str]) -> tuple[str, int]:
+        """(UUID, number of partitions) of a topic that was not there and can be used now."""
+        self._cluster.create(name, partitions=partitions, replication=self._options.replication, config=config)
+        found = self._cluster.identity(name)
+        if found is None:
+            raise LogError(f"the topic {name} at {self._cluster.brokers} was made and is not there yet")
+        return found
 
 
 def _decoder(topic: str, options: Options) -> Decoder:
