@@ -147,14 +147,14 @@ def test_partitions_that_are_dealt_out(tmp_path: Path, resources: ExitStack, mon
     """They are taken over from where the lake is, given up with what was under way, and a rival is no end."""
     monkeypatch.setattr(_processing, "CHUNK_ROWS", 5)
     log: Any = GappyLog(partitions=3)
-    deals = [Dealt(), Dealt()]
+    deals = [Dealt(), Dealt(), Dealt()]
     waiting = iter(deals)
     log.share = lambda pipeline: next(waiting)
     plan = Plan(log="test", lake=str(tmp_path / "lake"), processes=0)
-    first, second = (Processing.open(plan, log, resources) for _ in deals)
+    first, second = (Processing.open(plan, log, resources) for _ in range(2))
     assert not first.step()
-    assert not first.idle()  # nothing was dealt yet
     log.append(range(60))
+    assert not first.idle()  # nothing was dealt yet
     deals[0].mine, deals[1].mine = frozenset({0, 1}), frozenset({2})
     for _ in range(6):
         first.step()
@@ -167,12 +167,19 @@ def test_partitions_that_are_dealt_out(tmp_path: Path, resources: ExitStack, mon
         first.step()
         second.step()
     deals[1].mine = frozenset()
-    _work(second)
+    log.append(range(60, 70))
+    second.step()
+    assert not second.lag()  # of what is its own
+    assert not second.idle()  # what others have is not in the lake
     _work(first)
     assert set(first.following) == {0, 1, 2}
+    assert not second.idle()  # looked up a moment ago
+    monkeypatch.setattr(second, "_look_at", 0.0)
+    assert second.idle()
+    assert Processing.open(plan, log, resources).idle()  # one that nothing is dealt to has nothing to wait for
     first.close()
     second.close()
-    _check(tmp_path / "lake", log, 60)
+    _check(tmp_path / "lake", log, 70)
 
 
 def test_a_rival_ends_a_worker_whose_partitions_are_its_own_choice(tmp_path: Path, resources: ExitStack) -> None:

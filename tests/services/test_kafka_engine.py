@@ -103,7 +103,7 @@ def test_a_broker_that_stops_and_comes_again(own_broker: Broker, tmp_path: Path,
         assert first.process.poll() is second.process.poll() is None
         own_broker.start()
         assert first.report()["code"] == 0
-        second.until(lambda progress: progress["lag"] == 0 and not progress["waiting"])
+        second.until(partial(_has, 1500))
         assert second.stop()["code"] == 0
     _finish(tmp_path, log, lake)
     assert_exact(lake, log, story.truth)
@@ -159,6 +159,25 @@ def test_workers_join_leave_and_die(broker: Broker, tmp_path: Path, inbox: Path)
             assert third.stop()["code"] == 0
     _finish(tmp_path, log, lake)
     _assert_whole(log, lake, 3000)
+
+
+def test_until_idle_waits_for_what_another_worker_has(broker: Broker, tmp_path: Path, inbox: Path) -> None:
+    """The group has dealt everything to a worker that does nothing: it is not the end before that is in the lake."""
+    log, lake = broker.uri("held?session_s=2"), tmp_path / "lake"
+    _posts(inbox / "a.jsonl", 200)
+    with started(tmp_path, _ingest(log, inbox)) as child:
+        assert child.report()["code"] == 0
+    with registry.create("logs", log) as other, other.share("main") as share:
+        for _ in polling(30.0):
+            if share.partitions():
+                break
+        with started(tmp_path, _process(log, lake, until_idle=True)) as worker:
+            for _ in polling(8.0):
+                assert share.partitions()
+                assert worker.process.poll() is None, worker.errors()
+            share.close()
+            assert worker.report()["processed"] == 200
+    _assert_whole(log, lake, 200)
 
 
 def test_two_workers_forced_onto_one_partition(broker: Broker, tmp_path: Path, inbox: Path) -> None:

@@ -39,6 +39,7 @@ CHUNK_S: Final = 4.0  # of work are in a chunk, at most: larger ones are packed 
 BUSY_ROWS: Final = 20_000  # waiting, while the pace is not known: then processes are started
 BUSY_S: Final = 0.8  # of work waiting: likewise
 COMMIT_ROWS: Final = 40_000  # at most, in one commit
+LOOK_S: Final = 1.0  # between two looks at how far other workers are, while their end is waited for
 
 
 class Share(Protocol):
@@ -88,6 +89,7 @@ class Processing:
     _ahead: dict[int, pa.RecordBatch] = field(default_factory=dict)  # read, and not submitted yet
     _contested: bool = False  # another worker has committed what was this one's
     _first: int = 0  # the log's first partition: whoever was dealt it maintains the lake
+    _look_at: float = 0.0  # before then, it is not looked up again how far other workers are
 
     @classmethod
     def open(cls, plan: Plan, log: ClaimableLog, resources: ExitStack) -> "Processing":
@@ -181,13 +183,26 @@ class Processing:
         return self._lag
 
     def idle(self) -> bool:
-        """Whether every table has every record."""
+        """Whether every table has every record, also of partitions that other workers have, or none yet."""
         try:
-            lag = self._count_lag()  # first: a partition that appears after it is then seen as not dealt
-            dealt = self.share is None or self.share.partitions() == self._queues.keys()
-            return dealt and not self._contested and not lag
-        except LogError:
+            return not self._contested and not self._count_lag() and not self._left_to_others()
+        except PASSING:
             return False
+
+    def _left_to_others(self) -> bool:
+        """Whether partitions that are not this worker's have records that are not in every table. While they have,
+        it is looked up every second: a worker that had them may have died, and they are dealt anew."""
+        ends, starts = self.log.ends(), self.log.begins()
+        others = sorted(ends.keys() - self._queues.keys()) if self.share is not None else []
+        if not others or time.monotonic() < self._look_at:
+            return bool(others)
+        tables = self.opened.lake.positions().values()
+        reached = {p: max(starts.get(p, 0), min(table.get(p, 0) for table in tables)) for p in others}
+        left = [p for p in others if reached[p] < ends[p]]
+        if left:
+            self._look_at = time.monotonic() + LOOK_S
+            logger.info("waiting for the log partitions %s, which are not this worker's", left)
+        return bool(left)
 
     def _count_lag(self) -> int:
         ends, starts = self.log.ends(), self.log.begins()
