@@ -76,7 +76,7 @@ def shelf(tmp_path: Path) -> FolderPlace:
 
 @pytest.fixture
 def story(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
-    """1,500 records that come within about four seconds, and batches of 50."""
+    """1,500 records that come within about six seconds, and batches of 50."""
     monkeypatch.setattr(loading, "CHECK_S", 0.1)
     monkeypatch.setattr(_engine, "_REPORT_S", 0.1)
     monkeypatch.setattr(_processing, "CHUNK_ROWS", 50)
@@ -89,7 +89,7 @@ def story(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
 def plan_of(tmp_path: Path, inbox: Path, shelf: FolderPlace, processes: int) -> Plan:
     return Plan(
         log=f"sqlite:{tmp_path / 'log.db'}",
-        sources=(SourcePlan(key="file", uri=f"file:{inbox}?mode=replay&rate=400"),),
+        sources=(SourcePlan(key="file", uri=f"file:{inbox}?mode=replay&rate=250"),),
         lake=str(tmp_path / "lake"),
         model=f"registry:tiny?at={shelf.where}",
         processes=processes,

@@ -56,7 +56,7 @@ def test_a_rival_behind_the_claims_doubles_nothing(
     """Two workers forced on one partition: one leaves at its first commit, and nothing is lost or doubled."""
     story = Story(SEED)
     story.write(inbox / "a.jsonl", 2000)
-    plan = _plan(tmp_path, sources=[file_source(inbox, "mode=replay", "rate=200")])
+    plan = _plan(tmp_path, sources=[file_source(inbox, "mode=replay", "rate=60")])
     rival = {"plan": _plan(tmp_path), "patch": {"no_claims": True, "idle_move_s": 0.3}}
     left = Counter[str]()
     with started(tmp_path, {"plan": plan, "patch": {"chunk_rows": 50}}) as first:
