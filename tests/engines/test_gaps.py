@@ -171,11 +171,13 @@ def test_partitions_that_are_dealt_out(tmp_path: Path, resources: ExitStack, mon
     second.step()
     assert not second.lag()  # of what is its own
     assert not second.idle()  # what others have is not in the lake
+    assert "not all of the log partitions [0, 1, 2]" in second.waiting
     _work(first)
     assert set(first.following) == {0, 1, 2}
     assert not second.idle()  # looked up a moment ago
     monkeypatch.setattr(second, "_look_at", 0.0)
     assert second.idle()
+    assert not second.waiting
     assert Processing.open(plan, log, resources).idle()  # one that nothing is dealt to has nothing to wait for
     first.close()
     second.close()

@@ -171,11 +171,13 @@ def test_until_idle_waits_for_what_another_worker_has(broker: Broker, tmp_path: 
             if share.partitions():
                 break
         with started(tmp_path, _process(log, lake, until_idle=True)) as worker:
-            for _ in polling(8.0):
+            worker.until(lambda progress: "not all of the log partitions [0]" in progress["waiting"])
+            for _ in polling(3.0):
                 assert share.partitions()
                 assert worker.process.poll() is None, worker.errors()
             share.close()
-            assert worker.report()["processed"] == 200
+            report = worker.report()
+    assert (report["processed"], report["waiting"]) == (200, "")
     _assert_whole(log, lake, 200)
 
 

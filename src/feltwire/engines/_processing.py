@@ -90,6 +90,7 @@ class Processing:
     _contested: bool = False  # another worker has committed what was this one's
     _first: int = 0  # the log's first partition: whoever was dealt it maintains the lake
     _look_at: float = 0.0  # before then, it is not looked up again how far other workers are
+    _elsewhere: str = ""  # what the end waits for though nothing is left to do here
 
     @classmethod
     def open(cls, plan: Plan, log: ClaimableLog, resources: ExitStack) -> "Processing":
@@ -155,7 +156,7 @@ class Processing:
         self.settled = {p: self.committer.settled(p) for p in partitions}
         self.following = {p: self.opened.begin(p, self.committer.position("posts", p)) for p in partitions}
         self._queues = {p: deque() for p in partitions}
-        self._contested = False
+        self._contested, self._look_at, self._elsewhere = False, 0.0, ""
         logger.info("working on the log partitions %s", list(partitions))
 
     def _step(self) -> bool:
@@ -199,9 +200,12 @@ class Processing:
         tables = self.opened.lake.positions().values()
         reached = {p: max(starts.get(p, 0), min(table.get(p, 0) for table in tables)) for p in others}
         left = [p for p in others if reached[p] < ends[p]]
+        self._look_at = time.monotonic() + LOOK_S if left else 0.0
+        before, self._elsewhere = self._elsewhere, ""
         if left:
-            self._look_at = time.monotonic() + LOOK_S
-            logger.info("waiting for the log partitions %s, which are not this worker's", left)
+            self._elsewhere = f"the lake has not all of the log partitions {left} yet, which are not this worker's"
+        if self.waiting in ("", before):
+            self.waiting = self._elsewhere
         return bool(left)
 
     def _count_lag(self) -> int:
@@ -357,5 +361,5 @@ class Processing:
         return False
 
     def _go_on(self) -> None:
-        self.waiting = ""
+        self.waiting = self._elsewhere
         self._wait_s = FIRST_WAIT_S
