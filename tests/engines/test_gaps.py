@@ -153,6 +153,7 @@ def test_partitions_that_are_dealt_out(tmp_path: Path, resources: ExitStack, mon
     plan = Plan(log="test", lake=str(tmp_path / "lake"), processes=0)
     first, second = (Processing.open(plan, log, resources) for _ in range(2))
     assert not first.step()
+    assert first.idle()  # there is nothing yet
     log.append(range(60))
     assert not first.idle()  # nothing was dealt yet
     deals[0].mine, deals[1].mine = frozenset({0, 1}), frozenset({2})

@@ -330,7 +330,7 @@ def test_retry_after_is_kept_to(far: FarSide, opened: Callable[..., RestModel]) 
     began = time.monotonic()
     with pytest.raises(ModelAwayError, match="HTTP 429"):
         model.predict(FOUR)  # at once, without asking
-    assert time.monotonic() - began < 0.9  # and does not sit the second out
+    assert time.monotonic() - began < 0.1
     assert len(far.documents) == asked
     assert _patiently_until(model, 1.5) == MOODS
     assert far.at[-1] - far.at[asked - 1] >= 0.95

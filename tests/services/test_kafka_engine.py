@@ -104,7 +104,7 @@ def test_a_broker_that_stops_and_comes_again(own_broker: Broker, tmp_path: Path,
         assert first.process.poll() is second.process.poll() is None
         own_broker.start()
         assert first.report()["code"] == 0
-        second.until(partial(_has, 1500))
+        second.until(lambda progress: _has(1500, progress) and not progress["lag"] and not progress["waiting"])
         assert second.stop()["code"] == 0
     _finish(tmp_path, log, lake)
     assert_exact(lake, log, story.truth)
@@ -140,22 +140,26 @@ def test_workers_join_leave_and_die(broker: Broker, tmp_path: Path, inbox: Path)
     """Partitions are dealt anew each time; a post is stored once, whoever had it."""
     log, lake = broker.uri("dealt?partitions=4&session_s=2"), tmp_path / "lake"
     slow = {"chunk_rows": 20}
-    with started(tmp_path, _ingest(log, inbox, "mode=follow")) as ingest:
-        with _Trickle(inbox) as posts, started(tmp_path, {**_process(log, lake), "patch": slow}) as first:
-            first.until(lambda progress: progress["processed"] > 50)
-            with started(tmp_path, {**_process(log, lake), "patch": slow}) as second:
-                second.until(lambda progress: progress["processed"] > 50)
-                before = first.observed()[-1]["processed"]
-                first.until(lambda progress: progress["processed"] > before + 50)  # both work
-                second.kill()
-            with started(tmp_path, {**_process(log, lake), "patch": slow}) as third:
-                third.until(lambda progress: progress["processed"] > 50)
-                assert first.stop()["code"] == 0
-                before = third.observed()[-1]["processed"]
-                third.until(lambda progress: progress["processed"] > before + 50)
-                assert third.stop()["code"] == 0
-        ingest.until(lambda progress: progress["received"] == posts.written)
-        assert ingest.stop()["code"] == 0
+    with (
+        started(tmp_path, _ingest(log, inbox, "mode=follow")) as ingest,
+        started(tmp_path, {**_process(log, lake), "patch": slow}) as first,
+        _Trickle(inbox) as posts,
+    ):
+        first.until(lambda progress: progress["processed"] > 50)
+        with started(tmp_path, {**_process(log, lake), "patch": slow}) as second:
+            second.until(lambda progress: progress["processed"] > 50)
+            before = first.observed()[-1]["processed"]
+            first.until(lambda progress: progress["processed"] > before + 50)  # both work
+            second.kill()
+        with started(tmp_path, {**_process(log, lake), "patch": slow}) as third:
+            third.until(lambda progress: progress["processed"] > 50)
+            assert first.stop()["code"] == 0
+            posts.end()
+            ingest.until(lambda progress: progress["received"] == posts.written)
+            assert ingest.stop()["code"] == 0
+            before = third.observed()[-1]["processed"]
+            third.until(lambda progress: progress["processed"] > before and progress["lag"] == 0)
+            assert third.stop()["code"] == 0
     _finish(tmp_path, log, lake)
     _assert_whole(log, lake, posts.written)
 
@@ -274,7 +278,7 @@ def _posts(path: Path, count: int, first: int = 0) -> None:
 
 
 class _Trickle:
-    """Some 200 posts a second for as long as the block runs, however long a busy machine takes over it."""
+    """Some 200 posts a second until its end, however long a busy machine takes over what they are for."""
 
     def __init__(self, inbox: Path) -> None:
         self.written = 0
@@ -287,6 +291,10 @@ class _Trickle:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Write no more."""
         self._ended.set()
         self._thread.join()
 

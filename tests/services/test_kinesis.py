@@ -136,6 +136,12 @@ def _has_received(truth: Truth, progress: dict[str, Any]) -> bool:
     return bool(progress["received"] >= sum(exact.log_counts(truth)))
 
 
+def _has_all(truth: Truth, progress: dict[str, Any]) -> bool:
+    """Whether all that was written has gone through this engine, and nothing waits."""
+    through = progress["processed"] >= sum(exact.log_counts(truth))
+    return _has_received(truth, progress) and through and not progress["lag"] and not progress["waiting"]
+
+
 def _ledger(lake: Lake) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = lake.ledger().to_pylist()
     return rows
@@ -455,7 +461,7 @@ def test_resharded_under_a_running_engine(
             child.until(partial(_beyond, reached))
             step(stream)
         story.write(inbox / "last.jsonl", 400)
-        child.until(partial(_has_received, story.truth))
+        child.until(partial(_has_all, story.truth))
         report = child.stop()
         assert report["code"] == 0, report
     with started(tmp_path, {"plan": {**plan, "sources": [], "until_idle": True}}) as child:
@@ -566,7 +572,7 @@ def test_the_service_is_gone_and_back(
         told_s = time.monotonic() - cut_at
         time.sleep(2.0)
         proxy.restore()
-        child.until(partial(_has_received, story.truth))
+        child.until(partial(_has_all, story.truth))
         report = child.stop()
         assert report["code"] == 0, report
     with started(tmp_path, {"plan": {**plan, "sources": [], "until_idle": True}}) as child:

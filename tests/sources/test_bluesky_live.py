@@ -375,7 +375,7 @@ def test_close_releases_the_socket_at_once(server: JetstreamServer) -> None:
         next(stream)
     began = time.monotonic()
     stream.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 0.5
 
 
 @pytest.mark.slow
@@ -390,7 +390,7 @@ def test_heartbeats_come_while_a_host_does_not_answer() -> None:
         assert time.monotonic() - began < 3
         began = time.monotonic()
         stream.close()  # type: ignore[attr-defined]
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 0.5
 
 
 @pytest.mark.parametrize("cursor", [{}, {"time_us": "x"}, {"time_us": -1, "seq": True, "gaps": None, "last_gap": 7}])

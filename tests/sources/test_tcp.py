@@ -171,7 +171,7 @@ def test_close_releases_the_socket() -> None:
         until(batches, count(1))
         begun_s = time.monotonic()
         batches.close()
-        assert time.monotonic() - begun_s < 5.0
+        assert time.monotonic() - begun_s < 0.5
     assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 

@@ -28,7 +28,11 @@ class Processing(Protocol):
     kept: int
     batches: int
     batch_s: float
-    waiting: str
+
+    @property
+    def waiting(self) -> str:
+        """What is waited for; empty: nothing."""
+        ...
 
     def step(self) -> bool:
         """Do what is to be done now, without waiting for a lake or log that is away; False: there was nothing."""

@@ -76,9 +76,9 @@ class Processing:
     kept: int = 0
     batches: int = 0
     batch_s: float = 0.0
-    waiting: str = ""
     _queues: dict[int, deque[UnderWay]] = field(default_factory=dict)
     _read_at: float = 0.0
+    _paused: str = ""  # why nothing goes on
     _rested_at: float = field(default_factory=time.monotonic)
     _owed: list[Done] = field(default_factory=list)  # worked on, and not in every table yet
     _try_at: float = 0.0  # before then, what has failed is not tried again
@@ -89,8 +89,8 @@ class Processing:
     _ahead: dict[int, pa.RecordBatch] = field(default_factory=dict)  # read, and not submitted yet
     _contested: bool = False  # another worker has committed what was this one's
     _first: int = 0  # the log's first partition: whoever was dealt it maintains the lake
-    _look_at: float = 0.0  # before then, it is not looked up again how far other workers are
-    _elsewhere: str = ""  # what the end waits for though nothing is left to do here
+    _left: list[int] = field(default_factory=list)  # of other workers, where the lake has not got all
+    _look_at: float = 0.0  # before then, that is not looked up again
 
     @classmethod
     def open(cls, plan: Plan, log: ClaimableLog, resources: ExitStack) -> "Processing":
@@ -156,7 +156,7 @@ class Processing:
         self.settled = {p: self.committer.settled(p) for p in partitions}
         self.following = {p: self.opened.begin(p, self.committer.position("posts", p)) for p in partitions}
         self._queues = {p: deque() for p in partitions}
-        self._contested, self._look_at, self._elsewhere = False, 0.0, ""
+        self._contested, self._left = False, []
         logger.info("working on the log partitions %s", list(partitions))
 
     def _step(self) -> bool:
@@ -174,6 +174,13 @@ class Processing:
         if time.monotonic() < self._try_at:  # a batch has just failed
             return False
         return read or self._rest()
+
+    @property
+    def waiting(self) -> str:
+        """What is waited for; empty: nothing."""
+        if self._paused or not self._left:
+            return self._paused
+        return f"the lake has not all of the log partitions {self._left} yet, which are not this worker's"
 
     def lag(self) -> int:
         """Records in the log that are not in the lake; while the log cannot be asked, what was found last."""
@@ -193,20 +200,16 @@ class Processing:
     def _left_to_others(self) -> bool:
         """Whether partitions that are not this worker's have records that are not in every table. While they have,
         it is looked up every second: a worker that had them may have died, and they are dealt anew."""
-        ends, starts = self.log.ends(), self.log.begins()
-        others = sorted(ends.keys() - self._queues.keys()) if self.share is not None else []
-        if not others or time.monotonic() < self._look_at:
-            return bool(others)
-        tables = self.opened.lake.positions().values()
-        reached = {p: max(starts.get(p, 0), min(table.get(p, 0) for table in tables)) for p in others}
-        left = [p for p in others if reached[p] < ends[p]]
-        self._look_at = time.monotonic() + LOOK_S if left else 0.0
-        before, self._elsewhere = self._elsewhere, ""
-        if left:
-            self._elsewhere = f"the lake has not all of the log partitions {left} yet, which are not this worker's"
-        if self.waiting in ("", before):
-            self.waiting = self._elsewhere
-        return bool(left)
+        if self.share is None or (self._left and time.monotonic() < self._look_at):
+            return bool(self._left)
+        ends = self.log.ends()
+        others = sorted(ends.keys() - self._queues.keys())
+        if others:
+            starts, tables = self.log.begins(), self.opened.lake.positions().values()
+            reached = {p: max(starts.get(p, 0), min(table.get(p, 0) for table in tables)) for p in others}
+            others = [p for p in others if reached[p] < ends[p]]
+        self._left, self._look_at = others, time.monotonic() + LOOK_S
+        return bool(self._left)
 
     def _count_lag(self) -> int:
         ends, starts = self.log.ends(), self.log.begins()
@@ -353,13 +356,13 @@ class Processing:
     def _pause(self, why: str) -> bool:
         """Say why it does not go on, and leave the next try to a later step; always False."""
         why = one_line(why)
-        if self.waiting != why:
+        if self._paused != why:
             logger.warning("%s", why)
-        self.waiting = why
+        self._paused = why
         self._try_at = time.monotonic() + self._wait_s
         self._wait_s = min(self._wait_s * 2, LONGEST_WAIT_S)
         return False
 
     def _go_on(self) -> None:
-        self.waiting = self._elsewhere
+        self._paused = ""
         self._wait_s = FIRST_WAIT_S
