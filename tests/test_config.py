@@ -7,6 +7,7 @@ import pytest
 
 from feltwire import config
 from feltwire.errors import ConfigError
+from feltwire.planning import to_plan
 
 
 def write(tmp_path: Path, text: str, name: str = "feltwire.toml", mode: int = 0o644) -> Path:
@@ -18,7 +19,7 @@ def write(tmp_path: Path, text: str, name: str = "feltwire.toml", mode: int = 0o
 
 def refused(path: Path, environ: dict[str, str] | None = None) -> str:
     with pytest.raises(ConfigError) as caught:
-        config.to_plan(config.load(path, environ or {}))
+        to_plan(config.load(path, environ or {}))
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -30,7 +31,7 @@ def test_nothing_set_gives_the_defaults(tmp_path: Path, monkeypatch: pytest.Monk
     assert settings.lake.path == "feltwire-data/lake"
     assert settings.log_uri == "sqlite:feltwire-data/lake-log.sqlite"
     assert settings.serve.port == 8050
-    plan = config.to_plan(settings)
+    plan = to_plan(settings)
     assert (plan.pipeline, plan.model, plan.sources, plan.tracks) == ("main", "bundled:fast", (), ())
 
 
@@ -56,7 +57,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         """,
     )
     settings = config.load(path, {})
-    plan = config.to_plan(settings)
+    plan = to_plan(settings)
     assert plan.lake == "s3://mood/lake"
     assert plan.log == "sqlite:feltwire-data/lake-log.sqlite"
     assert plan.log_options == {"retention_hours": 12}
@@ -64,8 +65,8 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     assert plan.sources[1].options == {"text": "body"}
     assert plan.tracks[0].query == "delta OR united"
     assert plan.partitions == (0, 1)
-    assert config.to_plan(settings, ingest=False).sources == ()
-    assert config.to_plan(settings, process=False).lake is None
+    assert to_plan(settings, ingest=False).sources == ()
+    assert to_plan(settings, process=False).lake is None
 
 
 def test_the_environment_wins_and_the_command_line_over_it(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from packaging.requirements import Requirement
 
 from feltwire import cli, config
+from feltwire.planning import to_plan
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -187,7 +188,7 @@ def test_the_configuration_holds() -> None:
     assert settings.lake.path.startswith("/data/")
     for service in ours().values():
         assert "data:/data" in service["volumes"]
-    plan = config.to_plan(settings)
+    plan = to_plan(settings)
     assert plan.log_options == {"partitions": 4}
 
 

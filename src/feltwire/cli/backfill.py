@@ -74,7 +74,7 @@ def backfill(
     from feltwire.backfill.pull import Task, estimate
     from feltwire.backfill.slices import cut
     from feltwire.backfill.staging import Folder
-    from feltwire.config import to_plan
+    from feltwire.planning import to_plan
 
     settings = common.load_settings(config, lake=lake, tracks=track, model=model)
     plan = to_plan(settings, ingest=False)

@@ -45,6 +45,7 @@ def init(
     """
     from feltwire import config
     from feltwire.cli.reference import toml
+    from feltwire.planning import to_plan
 
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already: --force writes over it, --out names another file")
@@ -61,7 +62,7 @@ def init(
     partial = out.with_name(f".{out.name}.new")
     try:
         partial.write_text(text, encoding="utf-8")
-        config.to_plan(config.load(partial, {}))  # what was answered is checked before anything is in place
+        to_plan(config.load(partial, {}))  # what was answered is checked before anything is in place
         partial.replace(out)
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}") from error
@@ -95,7 +96,8 @@ def check(*, lake: LakePath = None, config: ConfigFile = None, as_json: AsJson =
     A network source is asked for its first batch, for 10 seconds at most; nothing is stored. Ends with exit code
     1 when something does not work, 2 when a setting is wrong.
     """
-    from feltwire.config import to_plan, token
+    from feltwire.config import token
+    from feltwire.planning import to_plan
 
     settings = common.load_settings(config, lake=lake)
     to_plan(settings)
@@ -113,7 +115,7 @@ def check(*, lake: LakePath = None, config: ConfigFile = None, as_json: AsJson =
 
 def _trials(settings: "Settings") -> "Iterator[Tried]":
     from feltwire import registry, scoring
-    from feltwire.config import to_plan
+    from feltwire.planning import to_plan
     from feltwire.web.guard import check_host
 
     tracks = to_plan(settings).tracks

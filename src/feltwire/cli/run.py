@@ -87,7 +87,7 @@ def demo(
 
 def demo_service(lake: str, *, rate: float, seed: int) -> "Service":
     """What `feltwire demo` runs."""
-    from feltwire.config import to_plan
+    from feltwire.planning import to_plan
 
     history_s = min(DEMO_HISTORY_S, DEMO_HISTORY_RECORDS / rate)
     story_s = (history_s + DEMO_TURN_S) / TURN_SHARE
@@ -146,7 +146,7 @@ def run(
     Stopped or killed, it goes on where it was: nothing is lost and nothing doubled.
     """
     from feltwire.cli.watching import Look, watch
-    from feltwire.config import to_plan
+    from feltwire.planning import to_plan
 
     settings = common.load_settings(
         config, lake=lake, sources=source, tracks=track, model=model, other=_serve_at(port) | _worked_by(engine, master)
@@ -171,7 +171,7 @@ def ingest(
     `feltwire process`, here or in another process, takes it from there.
     """
     from feltwire.cli.watching import watch
-    from feltwire.config import to_plan
+    from feltwire.planning import to_plan
 
     settings = common.load_settings(config, lake=lake, sources=source)
     if not settings.sources:
@@ -206,7 +206,7 @@ def process(
     Several pipelines, each with a name and a lake of its own, read one log without waiting for each other.
     """
     from feltwire.cli.watching import watch
-    from feltwire.config import to_plan
+    from feltwire.planning import to_plan
 
     other = _worked_by(engine, master, partitions)
     settings = common.load_settings(config, lake=lake, tracks=track, model=model, other=other)
@@ -238,8 +238,8 @@ def serve(
       feltwire serve
       FELTWIRE_SERVE__TOKEN=… feltwire serve --host 0.0.0.0 --port 8080
     """
-    from feltwire.config import to_plan
     from feltwire.lake import open_lake
+    from feltwire.planning import to_plan
     from feltwire.service import stopped_by_signals
 
     at = _serve_at(port)

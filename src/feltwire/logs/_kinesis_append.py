@@ -23,7 +23,7 @@ from feltwire.interfaces import Cursor
 from feltwire.logs import _blobs, _intake, _places
 from feltwire.logs._decoders import Decoder
 from feltwire.logs._kinesis_client import Backoff, Client, NoStreamError
-from feltwire.logs._kinesis_reader import Shards
+from feltwire.logs._kinesis_listing import Listing
 from feltwire.logs._kinesis_records import MAX_BYTES, PARTITION_KEY, decode, envelope, opened, seal, to_raw
 from feltwire.logs._kinesis_shards import Topology, hash_key
 from feltwire.logs._kinesis_state import Document, State, change
@@ -53,7 +53,7 @@ class Appender:
         self,
         client: Client,
         state: State,
-        shards: Shards,
+        shards: Listing,
         *,
         decoder: Decoder,
         source: str,

@@ -40,6 +40,7 @@ _PASSING: Final = frozenset(
 )
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 2.0
+_OPEN_S: Final = 60.0  # for which a stream may be in the making when the log is opened
 
 
 class ThrottledError(LogError):
@@ -88,9 +89,30 @@ class Client:
         found: Mapping[str, Any] = self._call("describe_stream_summary", **self._where)["StreamDescriptionSummary"]
         return found
 
-    def create(self, shards: int) -> None:
-        """Make the stream."""
-        self._call("create_stream", StreamName=self.stream, ShardCount=shards)
+    def awaited(self, *, create: int) -> Mapping[str, Any]:
+        """As `describe`, once the stream is there: made with so many shards where it is not, unless `create` is 0.
+
+        Raises NoStreamError where it is not there and is not to be made, LogError where it does not get ready.
+        """
+        backoff, made = Backoff(_OPEN_S), False
+        while True:
+            try:
+                found = self.describe()
+                if found["StreamStatus"] in ("ACTIVE", "UPDATING"):
+                    return found
+                why = f"it is {found['StreamStatus']}"
+            except NoStreamError:
+                if not create:
+                    raise
+                why = "it is being made"
+                if not made:
+                    self._call("create_stream", StreamName=self.stream, ShardCount=create)
+                    made = True
+                    continue
+            except ThrottledError as error:
+                why = str(error)
+            if not backoff.wait():
+                raise LogError(f"the stream {self.stream} is not ready: {why}")
 
     def shards(self) -> list[Mapping[str, Any]]:
         """Every shard that the stream still lists, closed ones too."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 import pyarrow as pa
 
@@ -16,6 +16,7 @@ from feltwire.logs import _blobs, _places
 from feltwire.logs._decoders import Decoder
 from feltwire.logs._kinesis_client import Client, ExpiredError, NoStreamError
 from feltwire.logs._kinesis_index import Anchor, Index, noted, to_index
+from feltwire.logs._kinesis_listing import Listing
 from feltwire.logs._kinesis_records import Raw, decode, envelope, opened, to_raw
 from feltwire.logs._kinesis_shards import Topology
 from feltwire.logs._kinesis_state import ABSENT, Held, State
@@ -30,18 +31,6 @@ _TIP_S: Final = 60.0  # between two notes that nothing was missed
 _COUNT_S: Final = 5.0  # for which records are counted that nobody reads here
 _READ_S: Final = 2.0  # since somebody has read: until then what is buffered is for him
 _PATIENCE: Final = 20  # calls that may bring nothing while more is known to be there
-
-
-class Shards(Protocol):
-    """Where the reader learns which shards there are."""
-
-    def now(self) -> Topology:
-        """As they were known last."""
-        ...
-
-    def refresh(self) -> Topology:
-        """As the stream lists them."""
-        ...
 
 
 @dataclass(slots=True)
@@ -69,7 +58,7 @@ class Reader:
         *,
         client: Client,
         state: State,
-        shards: Shards,
+        shards: Listing,
         decoder: Decoder,
         source: str,
         retention: timedelta,
@@ -161,7 +150,8 @@ class Reader:
             if wanted <= after:
                 return empty(LOGGED)
             self._drop_before(after)
-            if self._head is None or not (self._start() <= after <= self._head.offset):
+            start = self._buffer[0][0] if self._buffer else self._now().offset
+            if not start <= after <= self._now().offset:
                 self._seek(after)
             self._fill(after, wanted)
             return self._taken(after, wanted)
@@ -187,9 +177,6 @@ class Reader:
             self._forget()
             raise LogError(f"{self._name}: partition {self.number} was not read as a whole from offset {after} on")
         return _blobs.place(pa.concat_batches(pieces), self.number, after, LOGGED)
-
-    def _start(self) -> int:
-        return self._buffer[0][0] if self._buffer else self._now().offset
 
     def _drop_before(self, offset: int) -> None:
         while self._buffer and self._buffer[0][0] + self._buffer[0][1].num_rows <= offset:
@@ -368,7 +355,7 @@ class Reader:
         head = envelope(raw.data)
         if head is None:
             return (next(foreign) if topology.homes[raw.shard] == self.number else None), writers
-        if _addressed(head.partition, raw.shard, topology) != self.number:
+        if topology.addressed(head.partition, raw.shard) != self.number:
             return None, writers
         if writers.get(head.writer, -1) >= head.number:  # sent again by a writer that did not hear the answer
             return None, writers
@@ -410,10 +397,3 @@ class Reader:
         now_us = _places.to_us(self._clock())
         if now_us - self.index.tip_us >= _TIP_S * 1e6:
             self._save(replace(self.index, tip_us=now_us))
-
-
-def _addressed(partition: int, shard: str, topology: Topology) -> int:
-    """The partition that an envelope belongs to: the one that it names, if the shard carries it, else the home."""
-    if 0 <= partition < len(topology.lines) and shard in topology.lines[partition]:
-        return partition
-    return topology.homes[shard]

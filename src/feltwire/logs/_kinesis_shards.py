@@ -47,6 +47,12 @@ class Topology:
                 return partition
         return 0  # a listing that has a hole in it: the stream is being resharded
 
+    def addressed(self, partition: int, shard: str) -> int:
+        """The partition of a record in a shard that names one: that one, if the shard carries it, else the home."""
+        if 0 <= partition < len(self.lines) and shard in self.lines[partition]:
+            return partition
+        return self.homes[shard]
+
     def holders(self, hash_key: int) -> list[int]:
         """Every partition where a record with this hash key may stand."""
         return [

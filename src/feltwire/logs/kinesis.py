@@ -18,12 +18,12 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from feltwire.bucket import SCHEME
-from feltwire.errors import ConfigError, LogError, PositionError
+from feltwire.errors import ConfigError, PositionError
 from feltwire.interfaces import Cursor, Position
 from feltwire.logs import _kinesis_append, _places
 from feltwire.logs._claims import file_name
 from feltwire.logs._decoders import decoder
-from feltwire.logs._kinesis_client import Backoff, Client, NoStreamError, ThrottledError
+from feltwire.logs._kinesis_client import Client, ThrottledError
 from feltwire.logs._kinesis_listing import STREAM, Listing, Share
 from feltwire.logs._kinesis_reader import PREFETCH_ROWS, Reader
 from feltwire.logs._kinesis_s3 import S3State
@@ -34,7 +34,6 @@ from feltwire.schema import LOGGED, empty
 __all__ = ["KinesisLog", "Options", "create"]
 
 _PIPELINES: Final = "pipelines"  # the one of the pipelines' positions
-_OPEN_S: Final = 60.0  # for which a stream may be in the making when the log is opened
 _BESIDE_S: Final = 5.0  # between two looks at a partition that this process does not work on
 _THREADS: Final = 16  # that ask shards at once
 
@@ -90,7 +89,7 @@ class KinesisLog:
         name = stream.rpartition("/")[2]
         self._state = _state(options.state or f"feltwire-data/kinesis-{name}.sqlite")
         try:
-            described = self._described()
+            described = self._client.awaited(create=options.create)
             self._retention = timedelta(hours=int(described["RetentionPeriodHours"]))
             self.identity = self._identify(described)
             self._shards = Listing(self._client, self._state)
@@ -288,28 +287,6 @@ class KinesisLog:
     @property
     def _name(self) -> str:
         return f"the stream {self.stream}"
-
-    def _described(self) -> Any:
-        """The stream's description, once it is there."""
-        backoff, made = Backoff(_OPEN_S), False
-        while True:
-            try:
-                found = self._client.describe()
-                if found["StreamStatus"] in ("ACTIVE", "UPDATING"):
-                    return found
-                why = f"it is {found['StreamStatus']}"
-            except NoStreamError:
-                if not self._options.create:
-                    raise
-                why = "it is being made"
-                if not made:
-                    self._client.create(self._options.create)
-                    made = True
-                    continue
-            except ThrottledError as error:
-                why = str(error)
-            if not backoff.wait():
-                raise LogError(f"{self._name} is not ready: {why}")
 
     def _identify(self, described: Any) -> str:
         """The identity in the state, made at the first time. Raises PositionError for another stream's state."""
