@@ -14,7 +14,7 @@ from typing import Any, Self
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 from tests.conftest import PROVING
-from tests.engines.children import polling, started
+from tests.engines.children import DEADLINE_S, polling, started
 from tests.engines.exact import assert_exact
 from tests.engines.runner import FAILED
 from tests.engines.stream import Story, file_source
@@ -154,11 +154,13 @@ def test_workers_join_leave_and_die(broker: Broker, tmp_path: Path, inbox: Path)
         with started(tmp_path, {**_process(log, lake), "patch": slow}) as third:
             third.until(lambda progress: progress["processed"] > 50)
             assert first.stop()["code"] == 0
+            left = third.observed()[-1]
+            third.until(lambda progress: progress["processed"] > left["processed"] + 50)  # alone
             posts.end()
             ingest.until(lambda progress: progress["received"] == posts.written)
             assert ingest.stop()["code"] == 0
-            before = third.observed()[-1]["processed"]
-            third.until(lambda progress: progress["processed"] > before and progress["lag"] == 0)
+            whole = _stored(lake, posts.written)
+            third.until(lambda progress: progress["at"] > whole and progress["lag"] == 0)
             assert third.stop()["code"] == 0
     _finish(tmp_path, log, lake)
     _assert_whole(log, lake, posts.written)
@@ -268,6 +270,16 @@ def test_a_topic_that_others_fill(broker: Broker, tmp_path: Path) -> None:
 
 def _has(processed: int, progress: dict[str, Any]) -> bool:
     return bool(progress["processed"] == processed)
+
+
+def _stored(lake: Path, count: int) -> float:
+    """Wait until the lake has so many posts; when it had them."""
+    opened, stored = open_lake(str(lake)), -1
+    for _ in polling(DEADLINE_S):
+        stored = opened.sql("select count(*) n from posts_all")["n"][0].as_py()
+        if stored == count:
+            return time.time()
+    raise AssertionError(f"{stored} of {count} posts after {DEADLINE_S} s")
 
 
 def _posts(path: Path, count: int, first: int = 0) -> None:
