@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.cli.making import environment, feltwire, write_posts
+from tests.engines.children import polling
 
 pytestmark = pytest.mark.slow
 
@@ -192,12 +194,11 @@ def test_serve_shows_a_lake_and_stops_cleanly(lake: Path) -> None:
     port = free_port()
     server = start("serve", "--lake", str(lake), "--port", str(port), cwd=lake.parent)
     try:
-        for _ in range(100):
-            try:
+        for _ in polling(60.0):
+            assert server.poll() is None
+            with suppress(httpx.TransportError):
                 ready = httpx.get(f"http://127.0.0.1:{port}/readyz")
                 break
-            except httpx.TransportError:
-                time.sleep(0.1)
         assert (ready.status_code, ready.text) == (200, "ok\n")
         text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert 'feltwire_kept_total{source="file"} 5.0' in text or "feltwire_kept_total" in text

@@ -58,6 +58,9 @@ def test_it_reads_over_gaps_of_any_kind(broker: Broker, topic: str) -> None:
         _abort(broker, topic, 5)
         log.append(posts(range(2, 4)), source="s", cursor={})
         _abort(broker, topic, 3)
+        for _ in polling(10):  # the broker answers before it has written the mark of a transaction's end
+            if log.ends() == {0: 16}:
+                break
         assert log.ends() == {0: 16}  # 2 and a mark, 5 and a mark, 2 and a mark, 3 and a mark
         for step in (1, 2, 100):
             got = rows(log, step=step)

@@ -259,14 +259,14 @@ def test_the_state_in_s3_serves_several_machines(
 
 def test_a_lease_of_a_killed_process_ends(s3_state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     state = _kinesis_s3.S3State(s3_state)
-    monkeypatch.setattr(_kinesis_s3, "LEASE_S", 1.0)
+    monkeypatch.setattr(_kinesis_s3, "LEASE_S", 3.0)
     state._acquire("claims/name", "of somebody who was killed", "it")
     with pytest.raises(ClaimError), state.claim("name", "it"):
         pass
-    time.sleep(1.2)
+    time.sleep(3.2)
     monkeypatch.setattr(_kinesis_s3, "RENEW_S", 0.2)
     with state.claim("name", "it"):
-        time.sleep(1.5)  # renewed meanwhile
+        time.sleep(3.5)  # renewed meanwhile
         with pytest.raises(ClaimError), state.claim("name", "it"):
             pass
     with state.claim("name", "it"):

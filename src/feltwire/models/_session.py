@@ -64,7 +64,7 @@ def open_session(graph: Path, *, threads: int, runtime: RuntimeName = "onnxrunti
         raise MissingExtraError("runtime 'openvino' needs the library 'openvino': pip install 'feltwire[openvino]'")
     try:
         chosen = runtime == "openvino" or (runtime == "auto" and bf16 and _has_bf16())
-        int8 = _QUANTISER in graph.read_bytes() and multiplies_bytes()
+        int8 = multiplies_bytes() and _QUANTISER in graph.read_bytes()
         return (_OpenVino if chosen else OnnxRuntime)(graph, threads, int8=int8)
     except Exception as error:
         raise ModelError(f"{graph.parent}: {graph.name} cannot be loaded: {line(error)}") from error
