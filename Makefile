@@ -1,6 +1,7 @@
 # Every target sets up what it needs by itself; all it asks for is a Python from 3.11 on (PYTHON=… names another).
 BIN := .venv/bin
 ARGS ?=
+JOBS ?= 1
 UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo .venv/bin/uv)
 PINS = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command 'make pins'
@@ -29,11 +30,11 @@ lint: .venv/.dev ## Style and types
 check: lint ## Lint, types and the fast tests
 	$(FAST)
 
-test: .venv/.dev ## All tests, with a small part of each proof: the fast ones on all cores, then the others one by one
+test: .venv/.dev ## All tests, with a small part of each proof: the fast ones on all cores, then the others one by one; JOBS=2: two files at a time
 	@command -v promtool >/dev/null || scripts/debian-packages prometheus || echo 'promtool could not be installed'
 	@command -v chromium >/dev/null || scripts/debian-packages chromium || echo 'chromium could not be installed'
 	$(FAST)
-	$(BIN)/python -m pytest -q -m "slow or prove"
+	$(BIN)/python -m pytest -q -m "slow or prove" $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile)
 
 prove: .venv/.dev ## The proofs at full size; writes and commits docs/proofs/DATE.md
 	FELTWIRE_PROVE=1 $(BIN)/python -m pytest -q -m prove -p tests.proof_report -n auto --timeout 0

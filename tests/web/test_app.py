@@ -45,6 +45,14 @@ def test_the_alerts_of_the_docs_are_rules(tmp_path: Path, program: Callable[...,
     assert "4 rules found" in checked.stdout
 
 
+def test_routes_are_built_before_the_first_request(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI would build them during it: it then changes the warnings of the process, which has other threads."""
+    with serving(State(lake=served(lake))) as client:
+        monkeypatch.setattr("fastapi._compat.v2.TypeAdapter", None)
+        assert client.get("/api/v1/posts").status_code == 200
+        assert client.get("/api/v1/windows").status_code == 200
+
+
 def test_what_ends_ends_the_page_too() -> None:
     app = create_app(State())
     started = [one for one in threading.enumerate() if isinstance(one, threading.Timer)]

@@ -46,6 +46,7 @@ def create_app(state: State) -> FastAPI:
     app.include_router(api.router)
     openapi.install(app)
     problems.refuse(app)
+    app.openapi()  # FastAPI builds a router's routes when they are first looked at: here, and not during a request
     app.state.context.closers.append(mount(app, state))  # the page takes what no route above does
     return app
 
