@@ -30,7 +30,7 @@ lint: .venv/.dev ## Style and types
 check: lint ## Lint, types and the fast tests
 	$(FAST)
 
-test: .venv/.dev ## All tests, with a small part of each proof: the fast ones on all cores, then the others one by one; JOBS=2: two files at a time
+test: .venv/.dev ## All tests, with a small part of each proof; JOBS=2: two slow files at a time
 	@command -v promtool >/dev/null || scripts/debian-packages prometheus || echo 'promtool could not be installed'
 	@command -v chromium >/dev/null || scripts/debian-packages chromium || echo 'chromium could not be installed'
 	$(FAST)
