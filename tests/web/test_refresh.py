@@ -1,11 +1,22 @@
 """In which order the regions of a page are brought up to date, and what is sent."""
 
 import asyncio
+import json
 import time
+from datetime import UTC
+from pathlib import Path
 from typing import Any, cast
 
-from feltwire.errors import LakeError
+import pytest
+from tests.lake.building import Builder, post
+
+from feltwire.errors import ConfigError, LakeError
+from feltwire.lake import Lake
+from feltwire.plan import Progress
+from feltwire.web.dashboard import pages
+from feltwire.web.dashboard.context import Context, State
 from feltwire.web.dashboard.live import Region, Sent, Shared, Watch, refresh
+from feltwire.web.dashboard.view import parse
 
 
 class Clock:
@@ -69,3 +80,33 @@ def test_nothing_is_sent_twice() -> None:
     quiet = Region("posts", "posts", slow=False, compute=still, failed=lambda _: {})
     first, later = sent_by([quiet], [quiet], versions=versions)
     assert (len(first), later) == (1, [])
+
+
+@pytest.mark.parametrize("page", ["overview", "health", "compare"])
+def test_the_first_post_is_noticed_on_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    """Opened before there is a lake, a page says so, and no longer once there is a post."""
+    for name in ("health", "compare"):
+        monkeypatch.setitem(pages.EXTRA, name, lambda *_: [])
+    made: list[Lake] = []
+
+    def lake() -> Lake:
+        if not made:
+            raise ConfigError("there is no lake at lake")
+        return made[0]
+
+    context, versions = Context(State(lake=lake, progress=Progress)), Clock()
+    regions = pages.regions_of(context, parse(f"?page={page}&range=30d"), UTC)
+
+    def posts() -> list[int]:
+        (messages,) = sent_by(regions, versions=versions)
+        versions.fast = versions.slow = versions.fast + 1
+        context.forget()
+        parts = [json.loads(message)["parts"] for message in messages]
+        return [part["posts"] for part in parts if "posts" in part]
+
+    assert set(posts()) == {0}
+    builder = Builder(tmp_path)
+    made.append(builder.lake)
+    assert posts() == [0]
+    builder.store(post(1, "a good flight", created_at=context.now()), at=context.now())
+    assert posts() == [1]

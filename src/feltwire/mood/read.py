@@ -225,6 +225,11 @@ def count_posts(source: Source, view: View) -> int:
     return int(found["n"][0].as_py() or 0)
 
 
+def has_posts(source: Source) -> bool:
+    """Whether there has been a post yet."""
+    return bool(_table(source, "windows", "select 1 from windows limit 1").num_rows)
+
+
 def explain(source: Source, view: View, start: datetime, end: datetime, *, windows_before: int = LEAD) -> Apart:
     """What sets the posts of a view from `start` to `end` apart from those of the windows before `start`.
 

@@ -68,6 +68,8 @@ def _bars(context: Context, view: View, zone: tzinfo) -> Region:
             parts |= fill(where=bars.where(context.state.sources))
         if view.page == "overview":
             parts |= fill(scope=bars.scope(view, choices, now, zone))
+        else:  # there is no board to say how many
+            parts["posts"] = encode(int(read.has_posts(context.snapshot())))
         return parts
 
     def show(error: Exception) -> dict[str, str]:
