@@ -121,6 +121,24 @@ def test_what_the_service_fails_over_is_asked_for_again(far: FarSide, opened: Ca
     assert labels_of(opened().predict(["good", "bad"])) == ["positive", "negative"]
 
 
+@pytest.mark.parametrize("batch", [1, 25])
+def test_an_answer_that_was_cut_off_is_asked_for_again(
+    far: FarSide, opened: Callable[..., ComprehendModel], batch: int
+) -> None:
+    """To botocore it is one without anything."""
+    turns = iter(range(2))
+
+    def reply(document: Any) -> Reply:
+        if next(turns, None) is not None:
+            return 200, {}
+        whole = as_comprehend({"TextList": document.get("TextList") or [document["Text"]]})
+        assert whole is not None
+        return whole if batch > 1 else (200, whole[1]["ResultList"][0])
+
+    far.reply = reply
+    assert labels_of(opened(batch=batch).predict(["good", "bad"])) == ["positive", "negative"]
+
+
 def test_what_the_service_fails_over_for_good_is_refused(far: FarSide, opened: Callable[..., ComprehendModel]) -> None:
     def reply(document: Any) -> Reply:
         results = as_comprehend({"TextList": [text.replace("foul", "") for text in document["TextList"]]})

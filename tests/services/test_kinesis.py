@@ -3,9 +3,12 @@
 import json
 import os
 import random
+import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from hashlib import md5
 from pathlib import Path
@@ -29,6 +32,7 @@ from feltwire.errors import ClaimError, ConfigError, LogError, PositionError
 from feltwire.lake import Lake, open_lake
 from feltwire.lake.withdraw import remove_withdrawn
 from feltwire.logs import _kinesis_append, _kinesis_index, _kinesis_listing, _kinesis_reader, _kinesis_s3, kinesis
+from feltwire.logs._kinesis_client import Client
 from feltwire.logs._kinesis_listing import Share
 from feltwire.logs.kinesis import KinesisLog, Options
 from feltwire.schema import DUPLICATE, EDIT, LAST_REVISION, POST, REFUSAL, WITHDRAWAL, records
@@ -499,6 +503,38 @@ def test_throttled_writes_and_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             append(log, post(1000))
         server.FAULTS.puts = lambda _: False
         assert append(log, post(1000)) == 0
+
+
+def test_an_answer_that_is_cut_off_in_its_head_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To botocore it is an empty one: whoever asked is told that the stream cannot be reached."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with socket.create_server(("127.0.0.1", 0)) as far:
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    near, _ = far.accept()
+                    near.recv(65_536)
+                    near.sendall(b"HTTP/1.1 200 OK\r\n")
+                    near.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{far.getsockname()[1]}"
+        client = Client("posts", region=server.REGION, endpoint_url=url, timeout_s=5.0)
+        calls: list[Callable[[], object]] = [
+            client.describe,
+            client.shards,
+            lambda: client.iterator("shard", "TRIM_HORIZON"),
+            lambda: client.records("iterator", 10),
+            lambda: client.put([{"Data": b"x", "PartitionKey": "y"}]),
+        ]
+        for call in calls:
+            with pytest.raises(LogError, match="the stream posts cannot be reached now"):
+                call()
+        far.shutdown(socket.SHUT_RDWR)
+    thread.join()
 
 
 def test_an_answer_that_is_lost_doubles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

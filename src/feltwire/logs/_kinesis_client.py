@@ -86,7 +86,9 @@ class Client:
 
     def describe(self) -> Mapping[str, Any]:
         """StreamDescriptionSummary. Raises NoStreamError where there is none."""
-        found: Mapping[str, Any] = self._call("describe_stream_summary", **self._where)["StreamDescriptionSummary"]
+        found: Mapping[str, Any] = self._call("describe_stream_summary", "StreamDescriptionSummary", **self._where)[
+            "StreamDescriptionSummary"
+        ]
         return found
 
     def awaited(self, *, create: int) -> Mapping[str, Any]:
@@ -106,7 +108,7 @@ class Client:
                     raise
                 why = "it is being made"
                 if not made:
-                    self._call("create_stream", StreamName=self.stream, ShardCount=create)
+                    self._call("create_stream", None, StreamName=self.stream, ShardCount=create)
                     made = True
                     continue
             except ThrottledError as error:
@@ -119,7 +121,7 @@ class Client:
         found: list[Mapping[str, Any]] = []
         more: dict[str, Any] = dict(self._where)
         while True:
-            answer = self._call("list_shards", **more)
+            answer = self._call("list_shards", "Shards", **more)
             found += answer["Shards"]
             if not answer.get("NextToken"):
                 return found
@@ -127,22 +129,26 @@ class Client:
 
     def iterator(self, shard: str, kind: str, **place: Any) -> str:
         """A shard iterator; `kind` and `place` as GetShardIterator names them."""
-        answer = self._call("get_shard_iterator", ShardId=shard, ShardIteratorType=kind, **self._where, **place)
-        return str(answer["ShardIterator"])
+        given = {"ShardId": shard, "ShardIteratorType": kind, **self._where, **place}
+        return str(self._call("get_shard_iterator", "ShardIterator", **given)["ShardIterator"])
 
     def records(self, iterator: str, limit: int) -> Mapping[str, Any]:
         """The answer of GetRecords. Raises ExpiredError for an old iterator."""
-        found: Mapping[str, Any] = self._call("get_records", ShardIterator=iterator, Limit=limit)
+        found: Mapping[str, Any] = self._call("get_records", "Records", ShardIterator=iterator, Limit=limit)
         return found
 
     def put(self, entries: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
         """The `Records` of PutRecords, one an entry; some may have failed."""
-        found: list[Mapping[str, Any]] = self._call("put_records", Records=entries, **self._where)["Records"]
+        found: list[Mapping[str, Any]] = self._call("put_records", "Records", Records=entries, **self._where)["Records"]
         return found
 
-    def _call(self, name: str, **given: Any) -> Any:
+    def _call(self, name: str, member: str | None, **given: Any) -> Any:
+        """The answer, which has that member. One that was cut off in its head is an empty one to botocore."""
         with self._reaching():
-            return getattr(self._client, name)(**given)
+            answer = getattr(self._client, name)(**given)
+        if member is not None and member not in answer:
+            raise LogError(f"the stream {self.stream} cannot be reached now: its answer to {name} has no {member}")
+        return answer
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

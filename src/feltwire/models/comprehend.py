@@ -167,7 +167,9 @@ def _with_cut(row: Row | Refusal, text: str, whole: str) -> Row | Refusal:
 
 
 def _row(given: Mapping[str, Any]) -> Row | Refusal:
-    scores = given.get("SentimentScore", {})
+    if "SentimentScore" not in given:  # it was cut off: to botocore an answer without anything
+        return AGAIN
+    scores = given["SentimentScore"]
     return {"sentiment": [to_p(scores.get(name)) for name in _SCORES]}
 
 
