@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
+from fastapi.routing import iter_route_contexts
 
 from feltwire import __version__, metrics
 from feltwire.errors import FeltwireError
@@ -46,7 +47,8 @@ def create_app(state: State) -> FastAPI:
     app.include_router(api.router)
     openapi.install(app)
     problems.refuse(app)
-    app.openapi()  # FastAPI builds a router's routes when they are first looked at: here, and not during a request
+    for _ in iter_route_contexts(app.routes):
+        pass  # FastAPI builds a router's routes when they are first looked at: here, and not during a request
     app.state.context.closers.append(mount(app, state))  # the page takes what no route above does
     return app
 
