@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from datetime import UTC
+from datetime import UTC, datetime
+from datetime import time as clock_time
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from tests.lake.building import Builder, post
 from feltwire.errors import ConfigError, LakeError
 from feltwire.lake import Lake
 from feltwire.plan import Progress
-from feltwire.web.dashboard import pages
+from feltwire.web.dashboard import live, pages
 from feltwire.web.dashboard.context import Context, State
 from feltwire.web.dashboard.live import Region, Sent, Shared, Watch, refresh
 from feltwire.web.dashboard.view import parse
@@ -110,3 +111,42 @@ def test_the_first_post_is_noticed_on_every_page(tmp_path: Path, monkeypatch: py
     assert posts() == [0]
     builder.store(post(1, "a good flight", created_at=context.now()), at=context.now())
     assert posts() == [1]
+
+
+@pytest.mark.parametrize("page", ["overview", "health", "compare"])
+def test_an_hour_without_posts_is_no_wait_for_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    for name in ("health", "compare"):
+        monkeypatch.setitem(pages.EXTRA, name, lambda *_: [])
+    builder = Builder(tmp_path)
+    builder.store(post(1, "a good flight"))  # months ago
+    context = Context(State(lake=lambda: builder.lake, progress=Progress))
+    regions = pages.regions_of(context, parse(f"?page={page}&range=1h"), UTC)
+    (messages,) = sent_by(regions, versions=Clock())
+    parts = [json.loads(message)["parts"] for message in messages]
+    assert [part["posts"] for part in parts if "posts" in part] == [1]
+
+
+def test_how_far_behind_is_told_of_old_posts_too(tmp_path: Path) -> None:
+    """A page of a lake whose posts are all of days before must not look as if they still came."""
+    builder = Builder(tmp_path)
+    builder.store(post(1, "a good flight"))
+    watch = live.Watch(Context(State(lake=lambda: builder.lake, progress=Progress)))
+
+    async def look() -> float | None:
+        event = asyncio.Event()
+        watch.join(event)
+        try:
+            async with asyncio.timeout(20):
+                while watch.behind_s is None:
+                    await asyncio.sleep(0.02)
+        finally:
+            watch.leave(event)
+        return watch.behind_s
+
+    midnight = datetime.combine(datetime.now(UTC).date(), clock_time.min, UTC)
+    least = (datetime.now(UTC) - midnight).total_seconds()
+    found = asyncio.run(look())
+    assert found is not None
+    assert (found - least) % 86_400 < 30, "by the clock, whatever day it is by now"

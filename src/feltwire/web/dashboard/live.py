@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from datetime import time as clock_time
 from typing import Any, Final, TypeVar
 
 from deltalake import DeltaTable
@@ -51,7 +52,8 @@ class Watch:
         self.fast = 1
         self.slow = 1
         self.behind_s: float | None = None
-        """Seconds between the arrival of the newest post and the moment at which it could be queried."""
+        """Seconds between the arrival of the newest post and the moment at which it could be queried; without a post of
+        today (UTC), how long today has lasted."""
         self.error: str | None = None
         self._fast_at = self._slow_at = self._rolled_at = time.monotonic()
         self._waiting: set[asyncio.Event] = set()
@@ -128,14 +130,13 @@ class Watch:
         return tuple(os.stat(f"{root}/{table}/_delta_log").st_mtime_ns for table in ("ledger", "withdrawn"))
 
     def _measure(self) -> None:
+        day = datetime.now(UTC).date()
         try:
-            day = datetime.now(UTC).date().isoformat()
-            found = self._context.lake().sql(f"select max(ingested_at) at from posts where day >= '{day}'")
-            newest = found["at"][0].as_py()
+            found = self._context.lake().sql(f"select max(ingested_at) at from posts where day >= '{day.isoformat()}'")
         except (FeltwireError, OSError):
             return
-        if newest is not None:
-            self.behind_s = max(0.0, (datetime.now(UTC) - newest).total_seconds())
+        newest = found["at"][0].as_py() or datetime.combine(day, clock_time.min, UTC)  # all that there is came before
+        self.behind_s = max(0.0, (datetime.now(UTC) - newest).total_seconds())
 
 
 @dataclass
