@@ -318,7 +318,7 @@ class Processing:
         return taken
 
     def _start_over(self, partition: int, queue: "deque[UnderWay]") -> None:
-        """Work on everything again from the head of a queue on, however calm the log is: at rest all would seem well."""
+        """Work on everything again from the head of a queue on, once the pause is over, however calm the log is."""
         self.following[partition] = queue[0].start
         self._read_at = 0.0
         self._ahead.pop(partition, None)
