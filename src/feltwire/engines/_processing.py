@@ -346,11 +346,11 @@ class Processing:
         if any(self._queues.values()):
             return False
         if time.monotonic() - self._rested_at >= IDLE_MOVE_S:
-            self._rested_at = time.monotonic()
             try:
                 self.committer.rest()
             except PASSING as error:
                 return self._pause(f"the lake takes nothing: {error}")
+            self._rested_at = time.monotonic()
         self._go_on()
         return False
 
