@@ -32,6 +32,11 @@ def scored(page: Page) -> int:
     return int(found[1].replace(",", "")) if found else -1
 
 
+def answered(page: Page) -> bool:
+    """Whether all that the page last asked for has come."""
+    return not page.evaluate("window.feltwire.fresh")
+
+
 def test_numbers_move_and_a_pause_holds_them(page: Page, server: Server) -> None:
     opened(page, server)
     before = scored(page)
@@ -65,6 +70,34 @@ def test_a_click_filters_and_a_second_takes_it_back(page: Page, server: Server) 
     assert "f=" not in page.url
     page.go_back()
     expect(page.locator("#scope .chip")).to_have_count(1)
+
+
+def test_what_was_asked_for_is_shown_under_the_pointer_however_late(page: Page, server: Server) -> None:
+    """What only comes by itself is held while the pointer is on it; the answer to a click is not."""
+    page.add_init_script("""
+        window.lateMs = 0;
+        const mine = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
+        Object.defineProperty(WebSocket.prototype, "onmessage", {
+            set(take) { mine.set.call(this, (event) => setTimeout(() => take(event), window.lateMs)); },
+        });
+    """)
+    opened(page, server)
+    row = page.locator("#use section[aria-label=Terms] .lr").nth(4)
+    row.wait_for()
+    assert until(lambda: answered(page), page)
+    row.hover()
+    page.wait_for_timeout(300)
+    held = page.locator("#use").inner_text()
+    page.wait_for_timeout(3_000)
+    assert page.locator("#use").inner_text() == held
+    page.evaluate("window.lateMs = 4000")
+    row.click()
+    assert until(lambda: page.locator("#use").inner_text() != held, page)
+    assert page.evaluate("document.querySelector('#use').matches(':hover')")
+    assert until(lambda: answered(page), page)
+    shown = page.locator("#use").inner_text()
+    page.wait_for_timeout(6_000)
+    assert page.locator("#use").inner_text() == shown
 
 
 def test_an_address_restores_the_whole_view(page: Page, server: Server) -> None:

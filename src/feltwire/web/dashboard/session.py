@@ -30,6 +30,8 @@ class Session:
     """What a page looks at now."""
 
     view: View = field(default_factory=View)
+    query: str = ""
+    """The view as the page wrote it."""
     zone: tzinfo = UTC
     paused: bool = False
     sent: Sent = field(default_factory=Sent)
@@ -78,7 +80,7 @@ async def _take(  # noqa: PLR0917
 ) -> None:
     match message:
         case {"see": str(query), "zone": str(zone)}:
-            session.view, session.zone, session.asked = parse(query), _zone(zone), True
+            session.view, session.query, session.zone, session.asked = parse(query), query, _zone(zone), True
             wake.set()
         case {"pause": bool(paused)}:
             session.paused = paused
@@ -115,10 +117,11 @@ async def _push(  # noqa: PLR0917
     while True:
         await wake.wait()
         wake.clear()
-        changed = session.view is not seen or bool(session.again)
+        looked = session.view is not seen
+        changed = looked or bool(session.again)
         if not session.asked or (session.paused and not changed):
             continue
-        seen, force = session.view, frozenset(session.again)
+        seen, query, force = session.view, session.query, frozenset(session.again)
         session.again.clear()
         began = loop.time()
         frame_text = session.sent.message(frame(session.view))
@@ -126,6 +129,8 @@ async def _push(  # noqa: PLR0917
             await send(frame_text)
         regions = regions_of(context, session.view, session.zone)
         again_s = await refresh(regions, watch, shared, session.sent, send, force=force)
+        if looked:  # that was all of what was asked for
+            await send(encode({"seen": query}))
         if again_s:
             loop.call_later(again_s, wake.set)
         took = loop.time() - began

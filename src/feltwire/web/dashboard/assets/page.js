@@ -53,7 +53,6 @@
   const busy = (node) => node && (node.matches(":hover") && matchMedia("(hover: hover)").matches || node.contains(document.activeElement));
   const ready = () => !!($("feed") && $("phonenav") && $("toast"));
   let early = [];
-  let regionsOfView = false;   // whether the answer to the last change of the view has come
 
   function take(parts) {
     if (!ready()) { early.push(parts); return; }
@@ -102,6 +101,7 @@
       if (lost) { lost = null; tries = 0; banner(); }
       const message = JSON.parse(event.data);
       if (message.parts) take(message.parts);
+      if (message.seen === location.search) fw.fresh = false;
       if (message.beat) beat(message.beat);
       if (message.done) { const then = doing[message.for]; delete doing[message.for]; if (then) then(message); }
     };
@@ -137,9 +137,7 @@
     if (!say({ do: name, for: id, ...given })) { delete doing[id]; then({ error: "Not connected. Nothing was sent." }); }
   };
   function look() {
-    fw.fresh = true;
-    clearTimeout(fw.freshTimer);
-    fw.freshTimer = setTimeout(() => { fw.fresh = false; }, 1500);
+    fw.fresh = true;           // until all of the answer is here: nothing of it is held, however long it takes
     const page = fw.params().get("page") || "overview";
     document.documentElement.dataset.page = page;
     fw.release(true);
