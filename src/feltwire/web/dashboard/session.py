@@ -130,7 +130,7 @@ async def _push(  # noqa: PLR0917
         regions = regions_of(context, session.view, session.zone)
         again_s = await refresh(regions, watch, shared, session.sent, send, force=force)
         if looked:  # that was all of what was asked for
-            await send(encode({"seen": query}))
+            await send(encode({"parts": {"seen": query}}))
         if again_s:
             loop.call_later(again_s, wake.set)
         took = loop.time() - began

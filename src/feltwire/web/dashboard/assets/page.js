@@ -85,6 +85,7 @@
   fw.on.counts = (value) => { fw.counts = value; };
   fw.on.axis = (value) => { fw.axis = value; };
   fw.on.first = (value) => { fw.first = value; fw.start(); };
+  fw.on.seen = (view) => { if (view === location.search) fw.fresh = false; };
   fw.on.posts = (value) => { fw.total = value; fw.start(); };
 
   /* ---------- the socket ---------- */
@@ -101,7 +102,6 @@
       if (lost) { lost = null; tries = 0; banner(); }
       const message = JSON.parse(event.data);
       if (message.parts) take(message.parts);
-      if (message.seen === location.search) fw.fresh = false;
       if (message.beat) beat(message.beat);
       if (message.done) { const then = doing[message.for]; delete doing[message.for]; if (then) then(message); }
     };
