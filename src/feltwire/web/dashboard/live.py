@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from datetime import time as clock_time
 from typing import Any, Final, TypeVar
 
 from deltalake import DeltaTable
@@ -130,12 +129,12 @@ class Watch:
         return tuple(os.stat(f"{root}/{table}/_delta_log").st_mtime_ns for table in ("ledger", "withdrawn"))
 
     def _measure(self) -> None:
-        day = datetime.now(UTC).date()
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         try:
-            found = self._context.lake().sql(f"select max(ingested_at) at from posts where day >= '{day.isoformat()}'")
+            found = self._context.lake().sql(f"select max(ingested_at) at from posts where day >= '{midnight.date()}'")
         except (FeltwireError, OSError):
             return
-        newest = found["at"][0].as_py() or datetime.combine(day, clock_time.min, UTC)  # all that there is came before
+        newest = found["at"][0].as_py() or midnight  # all that there is came before
         self.behind_s = max(0.0, (datetime.now(UTC) - newest).total_seconds())
 
 

@@ -68,8 +68,7 @@ def _bars(context: Context, view: View, zone: tzinfo) -> Region:
             parts |= fill(where=bars.where(context.state.sources))
         if view.page == "overview":
             parts |= fill(scope=bars.scope(view, choices, now, zone))
-        else:  # there is no board to say so
-            parts["posts"] = encode(int(read.has_posts(context.snapshot())))
+        parts["posts"] = encode(int(read.has_posts(context.snapshot())))
         return parts
 
     def show(error: Exception) -> dict[str, str]:
@@ -118,7 +117,6 @@ def _board(context: Context, view: View, zone: tzinfo) -> Region:
         every = [*board.rows, *([board.unfinished] if board.unfinished else [])]
         parts["counts"] = encode([[int(row.start.timestamp()), row.n] for row in every])
         parts["axis"] = encode([span[0].timestamp(), span[1].timestamp()])
-        parts["posts"] = encode(int(board.totals.n > 0 or read.has_posts(context.snapshot())))  # of any time
         parts["table"] = encode(view.table)
         return parts
 
